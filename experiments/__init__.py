@@ -1,0 +1,26 @@
+"""How a run is built, trained, stored and resumed. Importing it imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.composition import compose
+    from experiments.runner import Outcome, load_network, run
+
+__all__ = ["Outcome", "compose", "load_network", "run"]
+
+_HOMES = {
+    "compose": "experiments.composition",
+    "run": "experiments.runner",
+    "Outcome": "experiments.runner",
+    "load_network": "experiments.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'experiments' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,22 @@
+"""The two ways in which a run can end badly, told apart by the exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WrongInput(ValueError):
+    """The person who asked must change something: a key, a value or a file. Exit code 2, one line, no traceback."""
+
+
+class RunFailure(RuntimeError):
+    """What was asked for was right, but could not be carried out: a full disk, a damaged file. Exit code 1."""
+
+
+def near_miss(name: str, allowed: Iterable[str]) -> str:
+    """The end of an error line about an unknown name: the nearest allowed name, if any, and all of them."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed)}"

@@ -1,0 +1,97 @@
+"""Algorithm 1 of Santurkar et al. (2018): time-varying, per-sample noise on the (normalised) activations."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from experiments.norms.base import NORMS, in_range
+from experiments.norms.batch import batch
+from probes import randomness
+
+
+@NORMS.register("noise")
+class Noise(nn.Module):
+    """y_ij = s_ij x_ij + m_ij, drawn anew at every training step.
+
+    For each unit (channel) j: mu_j ~ U(-n_mu, n_mu), sigma_j ~ U(1, n_sigma). Then for each sample i, where height and
+    width of a convolution count as samples: m_ij ~ U(mu_j - r_mu, mu_j + r_mu), s_ij ~ N(sigma_j, r_sigma). The
+    paper does not say whether r_sigma is a deviation or a variance; here it is the standard deviation.
+
+    The draw is a function of (seed, step, ``place``), see :mod:`probes.randomness`. It is made in float32 whatever the
+    network's precision, so that a float64 copy of the network sees the same noise.
+
+    Attributes:
+        place: qualified name in the network, set by the network.
+    """
+
+    is_normalisation = False
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        *,
+        n_mu: float = 0.5,
+        n_sigma: float = 1.25,
+        r_mu: float = 0.1,
+        r_sigma: float = 0.1,
+        noise_at_eval: bool = False,
+    ) -> None:
+        """
+        Args:
+            layer: the layer whose output, normalised or not, is disturbed.
+            n_mu: largest shift of a unit's mean; at least 0.
+            n_sigma: largest factor on a unit's deviation; at least 1.
+            r_mu: largest deviation of a sample's shift from its unit's; at least 0.
+            r_sigma: standard deviation of a sample's factor about its unit's; at least 0.
+            noise_at_eval: keep the noise in evaluation mode.
+        """
+        super().__init__()
+        in_range("n_mu", n_mu, 0)
+        in_range("n_sigma", n_sigma, 1)
+        in_range("r_mu", r_mu, 0)
+        in_range("r_sigma", r_sigma, 0)
+        self.n_mu, self.n_sigma, self.r_mu, self.r_sigma = n_mu, n_sigma, r_mu, r_sigma
+        self.noise_at_eval = noise_at_eval
+        self.place = ""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y, of the shape of x: (batch, units) or (batch, channels, height, width)."""
+        if not (self.training or self.noise_at_eval):
+            return x
+        generator = randomness.generator(self.place, x.device)
+        per_unit = (1, x.shape[1], *[1] * (x.ndim - 2))
+        mu = torch.empty(per_unit, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
+        sigma = torch.empty(per_unit, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
+        m = torch.empty(x.shape, device=x.device).uniform_(-self.r_mu, self.r_mu, generator=generator).add_(mu)
+        s = torch.empty(x.shape, device=x.device).normal_(0.0, self.r_sigma, generator=generator).add_(sigma)
+        return torch.addcmul(m.to(x.dtype), s.to(x.dtype), x)
+
+    def extra_repr(self) -> str:
+        return f"n_mu={self.n_mu}, n_sigma={self.n_sigma}, r_mu={self.r_mu}, r_sigma={self.r_sigma}"
+
+
+@NORMS.register("noisy_batch")
+def noisy_batch(
+    layer: nn.Module,
+    *,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    n_mu: float = 0.5,
+    n_sigma: float = 1.25,
+    r_mu: float = 0.1,
+    r_sigma: float = 0.1,
+    noise_at_eval: bool = False,
+) -> nn.Module:
+    """Noisy batch normalisation (Santurkar et al. 2018, Algorithm 1): children ``batch`` and ``noise``.
+
+    The noise comes after the affine part of batch normalisation. Options: those of :func:`batch` and :class:`Noise`.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            batch=batch(layer, eps=eps, momentum=momentum),
+            noise=Noise(layer, n_mu=n_mu, n_sigma=n_sigma, r_mu=r_mu, r_sigma=r_sigma, noise_at_eval=noise_at_eval),
+        )
+    )

@@ -1,0 +1,154 @@
+"""The typed frame of every configuration, and the values it allows. Imports no torch: composing must stay quick.
+
+What a group chooses (data, model, norm, optim) is open here: its options are the typed signature of the class or
+function that the group's ``name`` builds, checked by :func:`experiments.registry.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from experiments.errors import WrongInput, near_miss
+
+
+@dataclass
+class Numerics:
+    """How arithmetic is done; part of a run's identity."""
+
+    name: str = MISSING
+    deterministic: bool = MISSING
+    """torch.use_deterministic_algorithms, and no cuDNN autotuning."""
+    tf32: bool = MISSING
+    """TensorFloat-32 in matrix products and convolutions on a GPU."""
+
+
+@dataclass
+class Evaluation:
+    """When the built-in measurements are taken: mini-batch and test set, loss and accuracy."""
+
+    every: int = 50
+    """Steps between evaluations; step 0 and the end are always evaluated."""
+    batch_size: int = 1000
+    """Samples per forward pass over the test set (memory only; no effect on results but rounding)."""
+
+
+@dataclass
+class Checkpoint:
+    """When the run can be taken up again. No effect on results."""
+
+    seconds: float = 20.0
+    """Wall time between checkpoints; 0 for one after every step."""
+    keep: list[int] = field(default_factory=list)
+    """Steps whose checkpoint is kept for good, for probing again later."""
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    data: Any = MISSING
+    model: Any = MISSING
+    norm: Any = MISSING
+    optim: Any = MISSING
+    probes: Any = MISSING
+    numerics: Numerics = field(default_factory=Numerics)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    steps: int = MISSING
+    seed: int = 0
+    diverged_above: float = 1e8
+    """A run whose training loss is not finite or above this bound has diverged; it ends there, as a result."""
+
+    label: str | None = None
+    """The experiment that a run was made for; no effect on results."""
+    runs_dir: str = "runs"
+    run_name: str | None = None
+    """The run folder's name; null derives it from the configuration."""
+    device: str = "auto"
+    threads: int = MISSING
+    resume: str = "exact"
+    dry: bool = False
+
+
+def register_schema() -> None:
+    """Makes the schema the first entry of conf/config.yaml's defaults list."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+OPTIMISATION_KEYS = ("lr", "batch_size", "weight_decay", "loss", "schedule", "milestones", "factor")
+"""Keys of the optim group that every optimiser has; the others are options of the one that it names."""
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks everything that can be checked without building anything.
+
+    Args:
+        config: the resolved configuration as plain dictionaries.
+
+    Raises:
+        WrongInput: the first value that is not allowed, by key.
+    """
+    _number(config, "steps", at_least=1, whole=True)
+    _number(config, "seed", at_least=0, whole=True)
+    _number(config, "threads", at_least=1, whole=True)
+    _number(config, "evaluation.every", at_least=1, whole=True)
+    _number(config, "evaluation.batch_size", at_least=1, whole=True)
+    _number(config, "checkpoint.seconds", at_least=0)
+    _number(config, "diverged_above", above=0)
+    _number(config, "optim.lr", above=0)
+    _number(config, "optim.weight_decay", at_least=0)
+    _number(config, "optim.factor", above=0)
+    if _get(config, "optim.batch_size") is not None:
+        _number(config, "optim.batch_size", at_least=1, whole=True)
+    _choice(config, "optim.loss", ("mean", "sum"))
+    _choice(config, "optim.schedule", ("constant", "step", "cosine"))
+    _choice(config, "resume", ("exact", "anyway"))
+    for step in _get(config, "checkpoint.keep"):
+        if not 0 < step <= config["steps"]:
+            raise WrongInput(f"checkpoint.keep={step}: must be between 1 and steps={config['steps']}")
+    milestones = _get(config, "optim.milestones")
+    if not isinstance(milestones, list) or any(not isinstance(m, int) or m < 1 for m in milestones):
+        raise WrongInput(f"optim.milestones={milestones}: must be a list of steps, for example [1000,2000]")
+    if sorted(set(milestones)) != milestones:
+        raise WrongInput(f"optim.milestones={milestones}: must increase")
+    if config["optim"]["schedule"] == "step" and not milestones:
+        raise WrongInput("optim.milestones=[]: optim.schedule=step needs the steps at which the rate is cut")
+
+
+def _get(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            raise WrongInput(f"{key}: is missing")
+        node = node[part]
+    return node
+
+
+def _number(
+    config: Mapping[str, Any],
+    key: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    whole: bool = False,
+) -> None:
+    value = _get(config, key)
+    kind: Callable[[Any], bool] = (lambda v: isinstance(v, int)) if whole else (lambda v: isinstance(v, (int, float)))
+    what = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not kind(value) or value != value or value in (float("inf"), float("-inf")):
+        raise WrongInput(f"{key}={value}: must be {what}")
+    if at_least is not None and value < at_least:
+        raise WrongInput(f"{key}={value}: must be {what}, at least {at_least}")
+    if above is not None and value <= above:
+        raise WrongInput(f"{key}={value}: must be {what} above {above}")
+
+
+def _choice(config: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> None:
+    value = _get(config, key)
+    if value not in allowed:
+        raise WrongInput(f"{key}={value}: {near_miss(str(value), allowed)}")

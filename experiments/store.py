@@ -1,0 +1,339 @@
+"""The run folder from the inside: identity, status, checkpoints. Its layout is known here and in analysis' loader only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.errors import RunFailure, WrongInput
+from experiments.records import write_atomically, write_json
+from experiments.registry import source_hash
+
+RESULTS_VERSION = 1
+"""Raised whenever a change makes equal configurations give other numbers."""
+
+PROVENANCE_KEYS = frozenset(
+    "device threads launcher runs_dir run_name resume dry label checkpoint "
+    "data.root data.download data.cache data.label".split()
+)
+"""Configuration keys that do not change the numbers."""
+
+HEARTBEAT_SECONDS = 2.0
+
+
+def identity_of(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
+    """The scientific configuration: everything that changes the numbers, and nothing else.
+
+    Args:
+        config: the resolved configuration as plain dictionaries.
+        fingerprint: of the data's contents, where the configuration does not determine them.
+    """
+
+    def scientific(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, value in node.items():
+            path = f"{prefix}{key}"
+            if path in PROVENANCE_KEYS:
+                continue
+            if key == "file":
+                if value is not None:
+                    kept["file_sha256"] = source_hash(value, f"{path}={value}")
+            elif isinstance(value, Mapping):
+                kept[key] = scientific(value, f"{path}.")
+            else:
+                kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+        return kept
+
+    identity = scientific(config, "")
+    if not steps_change_results(config):
+        del identity["steps"]
+    if fingerprint:
+        identity["data"]["fingerprint"] = fingerprint
+    return identity
+
+
+def steps_change_results(config: Mapping[str, Any]) -> bool:
+    """Whether a longer run differs from a shorter one before its end: where a schedule depends on the length."""
+    return bool(config["optim"]["schedule"] == "cosine" or (config["probes"] or {}).get("spacing") == "log")
+
+
+def run_name(config: Mapping[str, Any], identity: Mapping[str, Any], data_label: str) -> str:
+    """The run folder's name: what a person looks for, then ten digits of the identity's hash."""
+    if config["run_name"] is not None:
+        name = str(config["run_name"])
+        if not name or name != os.path.basename(name) or name.startswith("."):
+            raise WrongInput(f"run_name={name}: must be a plain folder name")
+        return name
+    text = json.dumps([RESULTS_VERSION, identity], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    optim = config["optim"]
+    parts = (data_label, config["model"]["name"], config["norm"]["name"], optim["name"])
+    readable = "-".join([*parts, f"lr{optim['lr']:g}", f"seed{config['seed']}"])
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in readable) + f"-{digest}"
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys at which two nested mappings differ, with both values."""
+    lines = []
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differing_keys(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key} ({a} there, {b} here)")
+    return lines
+
+
+class RunFolder:
+    """One run's folder, locked for this process.
+
+    Args:
+        path: the folder; made if missing.
+
+    Raises:
+        WrongInput: the folder cannot be written.
+        RunFailure: another process is writing to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._status: dict[str, Any] = {}
+        self._beat = 0.0
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(path / "lock", "a+")  # noqa: SIM115 - held as long as the run
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise WrongInput(f"runs_dir={path.parent}: cannot write there: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            holder = read_json(path / "status.json") if (path / "status.json").exists() else {}
+            who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+            raise RunFailure(f"{path}: {who} is writing to this run folder; wait for it or stop it") from error
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def describe(self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str) -> None:
+        """Writes config.json, or checks that the run stored here is the same.
+
+        Raises:
+            WrongInput: the folder holds a run of another configuration or results version; the differences are named.
+        """
+        target = self.path / "config.json"
+        there = read_json(target) if target.exists() else None
+        if there is not None:
+            if there["results_version"] != RESULTS_VERSION:
+                raise WrongInput(
+                    f"{self.path}: made by results version {there['results_version']} of the suite, this is version "
+                    f"{RESULTS_VERSION}; choose another runs_dir or run_name"
+                )
+            differences = differing_keys(there["identity"], json.loads(json.dumps(identity)))
+            if differences:
+                raise WrongInput(
+                    f"{self.path}: holds a run of another configuration: {'; '.join(differences)}; "
+                    "choose another run_name, or leave it out"
+                )
+            if there["config"]["steps"] >= config["steps"]:
+                return
+        described = {**config, "data": {**config["data"], "label": data_label}}
+        write_json(
+            target,
+            {
+                "results_version": RESULTS_VERSION,
+                "run": self.path.name,
+                "experiment": there["experiment"] if there else config["label"],
+                "identity": identity,
+                "config": described,
+            },
+        )
+
+    # Status ---------------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any] | None:
+        """What status.json says; None before the first start."""
+        path = self.path / "status.json"
+        return read_json(path) if path.exists() else None
+
+    def set_status(self, state: str, step: int, steps: int, **more: Any) -> None:
+        """Writes status.json: running, finished, diverged, failed or interrupted, at ``step`` of ``steps``."""
+        self._status = {
+            "state": state,
+            "step": step,
+            "steps": steps,
+            "heartbeat": time.time(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "message": None,
+            "diverged_at": None,
+            "final": None,
+            **more,
+        }
+        self._beat = time.monotonic()
+        write_json(self.path / "status.json", self._status)
+
+    def heartbeat(self, step: int) -> bool:
+        """Renews status.json now and then while running; true when it did."""
+        if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
+            return False
+        self.set_status("running", step, self._status["steps"])
+        return True
+
+    # Provenance -----------------------------------------------------------------------------------------------------
+
+    def begin_provenance(self, **facts: Any) -> None:
+        """Adds this start to provenance.json."""
+        path = self.path / "provenance.json"
+        starts = read_json(path)["starts"] if path.exists() else []
+        commit, dirty = _git_state()
+        starts.append(
+            {
+                "started": _now(),
+                "ended": None,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "command": shlex.join([sys.executable, *sys.argv]),
+                "git_commit": commit,
+                "git_dirty": dirty,
+                **facts,
+            }
+        )
+        write_json(path, {"starts": starts})
+
+    def end_provenance(self) -> None:
+        """Writes the time at which the latest start ended."""
+        path = self.path / "provenance.json"
+        starts = read_json(path)["starts"]
+        starts[-1]["ended"] = _now()
+        write_json(path, {"starts": starts})
+
+    # Checkpoints ----------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, state: Mapping[str, Any], *, keep: bool = False) -> None:
+        """Writes ``state`` (tensors and plain values) as the latest checkpoint; the one before it stays too.
+
+        Args:
+            state: has the number of steps done under "step".
+            keep: also keep it for good, under kept/.
+        """
+        buffer = io.BytesIO()  # serialised in memory first: a full disk then is an OSError and never half a file
+        torch.save(dict(state), buffer)
+        latest, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
+        fresh = self.path / "checkpoint.next.pt"
+        write_atomically(fresh, buffer.getvalue())
+        if latest.exists():
+            os.replace(latest, previous)
+        os.replace(fresh, latest)
+        if keep:
+            (self.path / "kept").mkdir(exist_ok=True)
+            write_atomically(self.path / "kept" / f"step-{state['step']:08d}.pt", buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The latest checkpoint; None if there is none yet.
+
+        Raises:
+            RunFailure: it is damaged; the line says what can be done.
+        """
+        latest, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
+        if not latest.exists() and not previous.exists():
+            return None
+        path = latest if latest.exists() else previous
+        advice = f"; delete it to go on from {previous.name}" if path == latest and previous.exists() else ""
+        return load_checkpoint(path, advice)
+
+    def failed(self, step: int, steps: int, error: BaseException) -> None:
+        """Records a failure: status and traceback.txt. Never raises: the disk may be what failed."""
+        with contextlib.suppress(OSError):
+            write_atomically(
+                self.path / "traceback.txt",
+                "".join(traceback.format_exception(error)).encode(),
+            )
+        with contextlib.suppress(OSError):
+            self.set_status("failed", step, steps, message=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
+    """The tensors and plain values of one checkpoint file, on the CPU; its checksums are verified.
+
+    Raises:
+        RunFailure: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"checksum of {broken} differs")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["step"]
+    except Exception as error:  # torch.load raises many types on damaged files
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunFailure(f"{path}: the checkpoint is damaged ({reason}){advice}") from error
+    return state
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the run folder.
+
+    Raises:
+        RunFailure: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFailure(f"{path}: damaged ({error})") from error
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an error of the disk into one line that names the file and says what is safe."""
+    try:
+        yield
+    except OSError as error:
+        file = error.filename or path
+        raise RunFailure(
+            f"{file}: {error.strerror or error}; the last checkpoint and all records up to it are intact: "
+            "mend this and run the same command again"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit of the suite's own checkout, and whether it has uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

@@ -1,0 +1,171 @@
+"""What is refused, and what the plan needs to know of a network's cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from probes.errors import ProbeError
+from probes.evaluate import Ask, Evaluator, nothing
+from probes.plan import Costs
+from probes.protocol import Field
+from probes.reductions import Reduction
+from probes.shadow import RandomState
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN being equal to itself."""
+    if torch.equal(a, b):
+        return True
+    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def check_deterministic(evaluator: Evaluator, inputs: Tensor, targets: Tensor) -> None:
+    """Evaluates twice and refuses a network whose loss or gradient differs.
+
+    Raises:
+        ProbeError: it does; the first leaf whose output differs is named.
+    """
+    shadow = evaluator.shadow
+    buffers = {name: value.clone() for name, value in shadow.buffers.items()}
+    evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
+    state = RandomState(shadow.device)
+
+    def once() -> tuple[Tensor, list[Tensor]]:
+        with evaluator.pure(True):
+            loss, _ = evaluator.loss(inputs, targets, nothing, frozenset())
+            gradients = evaluator.differentiate(loss.total, list(shadow.trainable.values()))
+        return loss.total.detach(), gradients
+
+    def taps() -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        with evaluator.pure(False):
+            evaluator.loss(inputs, targets, lambda tap, value: found.update({tap: value.clone()}), frozenset())
+        return found
+
+    try:
+        (loss, gradients), (again, gradients_again) = once(), once()
+        if not same(loss, again):
+            first, second = taps(), taps()
+            suspect = next((tap for tap in first if tap in second and not same(first[tap], second[tap])), None)
+            named = f"; the first leaf whose output differs is {_spelled(evaluator, suspect)}" if suspect else ""
+            raise ProbeError(f"the loss is not a function of parameters, buffers, batch and step: two evaluations differ{named}")
+        pairs = zip(shadow.trainable, gradients, gradients_again, strict=True)
+        differing = [name for name, a, b in pairs if not same(a, b)]
+        if differing:
+            raise ProbeError(
+                f"the gradient is not deterministic: two evaluations differ, {differing[-1]!r} among {len(differing)}; "
+                "try torch.use_deterministic_algorithms(True)"
+            )
+    finally:
+        shadow.reset(buffers)
+        state.restore()
+
+
+def _spelled(evaluator: Evaluator, tap: str) -> str:
+    leaf = evaluator.shadow.view.leaf(tap)
+    kind = type(evaluator.shadow.network.get_submodule(leaf.module)).__name__ if leaf.module is not None else "function"
+    return f"{tap!r} ({kind})"
+
+
+def measure_costs(
+    evaluator: Evaluator, asks: Sequence[Ask], inputs: Tensor, targets: Tensor, fixed_samples: float, live_bytes: int
+) -> tuple[Costs, dict[tuple[str, tuple[Reduction, ...]], int]]:
+    """Operations and bytes of the network's passes, and operations of the Hessian-vector products asked."""
+    shadow = evaluator.shadow
+    buffers = {name: value.clone() for name, value in shadow.buffers.items()}
+    evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
+    state = RandomState(shadow.device)
+    own = {parameter.data_ptr() for parameter in shadow.parameters.values()}
+    stored: dict[int, int] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        if value.data_ptr() not in own:
+            stored[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    taps: dict[str, int] = {}
+    with evaluator.pure(True), FlopCounterMode(display=False) as forward:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
+            loss, _ = evaluator.loss(inputs, targets, visit, frozenset())
+        with FlopCounterMode(display=False) as backward:
+            evaluator.differentiate(loss.total, list(shadow.trainable.values()))
+    double = {}
+    for ask in asks:
+        if ask.asks("double"):
+            with FlopCounterMode(display=False) as counter:
+                evaluator.double(ask, inputs, targets, {})
+            double[ask.batch, ask.of_level("double")] = counter.get_total_flops()
+    shadow.reset(buffers)
+    state.restore()
+    evaluator.counts.__init__()  # type: ignore[misc]
+    both = forward.get_total_flops()
+    costs = Costs(
+        forward=both - backward.get_total_flops(),
+        backward=backward.get_total_flops(),
+        fixed_samples=fixed_samples,
+        parameters=sum(p.numel() * p.element_size() for p in shadow.parameters.values()),
+        buffers=sum(b.numel() * b.element_size() for b in shadow.buffers.values()),
+        live=live_bytes,
+        graph=sum(stored.values()),
+        taps=taps,
+    )
+    return costs, double
+
+
+class Guard:
+    """Notices whether a probe wrote to the network.
+
+    Args:
+        network: the one that is trained.
+        thorough: compare values too, not only version counters (``.data`` escapes those).
+    """
+
+    def __init__(self, network: nn.Module, thorough: bool) -> None:
+        self.network = network
+        self.marks = self._marks()
+        self.values = {name: value.detach().clone() for name, value in self._tensors().items()} if thorough else {}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        gradients = {f"{n}.grad": p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+        return {**found, **gradients}
+
+    def _marks(self) -> dict[str, Any]:
+        tensors = {name: (id(value), value._version) for name, value in self._tensors().items()}
+        return {**tensors, **{f"{n}.training": m.training for n, m in self.network.named_modules()}}
+
+    def check(self, probe: str) -> None:
+        """Raises:
+        ProbeError: something of the network is not what it was.
+        """
+        marks = self._marks()
+        changed = [name for name in {**self.marks, **marks} if self.marks.get(name) != marks.get(name)]
+        if not changed:
+            tensors = self._tensors()
+            changed = [name for name, value in self.values.items() if not same(value, tensors[name])]
+        if changed:
+            raise ProbeError(f"probe {probe} wrote to the network: {changed[0]!r} changed while it measured")
+
+
+def check_answer(probe: str, answer: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Tensor]:
+    """The answer, detached, if it has exactly the declared keys and shapes.
+
+    Raises:
+        ProbeError: it has not.
+    """
+    for key in {**answer, **fields}:
+        if key not in fields:
+            raise ProbeError(f"probe {probe} returned {key!r}, which it did not declare")
+        if key not in answer:
+            raise ProbeError(f"probe {probe} declared {key!r}, but did not return it")
+        value, shape = answer[key], fields[key].sizes()
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ProbeError(f"probe {probe} returned {key!r} of shape {got}, but declared {shape}")
+    return {key: answer[key].detach().cpu() for key in fields}

@@ -1,0 +1,347 @@
+"""The one pure evaluation: (parameters, buffers, batch, step) -> loss, gradients, reductions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from probes import reductions as ask_for
+from probes.objective import Loss, Objective, weight_matrices
+from probes.points import Hybrid, Point
+from probes.protocol import Batch, Need
+from probes.randomness import at_step
+from probes.reductions import Reduction, TapGradientReduction, TapReduction
+from probes.shadow import RandomState, Shadow, Visit, walk
+
+Results = dict[Need, Tensor]
+R = TypeVar("R", bound=Reduction)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Everything asked at one point of one batch.
+
+    Args:
+        batch, point: where.
+        reductions: what the probes asked for.
+        gradient: whether the gradient here is needed by others (a walk along it, a difference from it).
+    """
+
+    batch: Batch
+    point: Point
+    reductions: tuple[Reduction, ...]
+    gradient: bool = False
+    by_tap: Mapping[str, tuple[TapReduction, ...]] = field(init=False, compare=False, repr=False)
+    hold: frozenset[str] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_tap: dict[str, tuple[TapReduction, ...]] = {}
+        for reduction in self.of(TapReduction):
+            by_tap[reduction.tap] = (*by_tap.get(reduction.tap, ()), reduction)
+        object.__setattr__(self, "by_tap", by_tap)
+        held = {tap for reduction in self.of(TapGradientReduction) for tap in reduction.taps()}
+        object.__setattr__(self, "hold", frozenset(held))
+
+    def of(self, kind: type[R]) -> list[R]:
+        """Those of the reductions that are of ``kind``."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, kind)]
+
+    def asks(self, level: str) -> bool:
+        """Whether a reduction of this level is asked."""
+        return bool(self.of_level(level))
+
+    def of_level(self, level: str) -> tuple[Reduction, ...]:
+        """The reductions of this level."""
+        return tuple(reduction for reduction in self.reductions if reduction.level == level)
+
+    @property
+    def backward(self) -> bool:
+        """Whether a gradient is needed."""
+        return self.gradient or self.asks("backward")
+
+    @property
+    def forward(self) -> bool:
+        """Whether the network must be run."""
+        return self.backward or self.asks("forward")
+
+
+class Collector:
+    """Receives the reductions of one ask."""
+
+    def __init__(self, ask: Ask, results: Results) -> None:
+        self.ask, self.results = ask, results
+
+    def add(self, reduction: Reduction, value: Tensor) -> None:
+        """Keeps one value."""
+        self.results[Need(self.ask.batch, self.ask.point, reduction)] = value.detach()
+
+    def visit(self, tap: str, value: Tensor) -> None:
+        """Reduces a tap at once, so that nothing is held."""
+        wanted = self.ask.by_tap.get(tap)
+        if wanted:
+            with torch.no_grad():
+                for reduction in wanted:
+                    self.add(reduction, reduction.reduce(value.detach()))
+
+    def loss(self, loss: Loss) -> None:
+        """The loss and its parts."""
+        for reduction in self.ask.of(ask_for.LossParts):
+            self.add(reduction, torch.stack([loss.total, loss.data_loss, loss.penalty]))
+
+    def parameters(self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> None:
+        """What is asked of the parameters at the point; ``start`` is theta_t."""
+        for reduction in self.ask.reductions:
+            if isinstance(reduction, ask_for.ParameterNorms):
+                self.add(reduction, ask_for.norms(list(values.values())))
+            elif isinstance(reduction, ask_for.UpdateNorms):
+                self.add(reduction, torch.stack([ask_for.norm(v.double() - start[n].double()) for n, v in values.items()]))
+            elif isinstance(reduction, ask_for.ParameterValues):
+                self.add(reduction, values[reduction.parameter].detach().clone())
+
+    def gradients(
+        self, gradients: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None, values: Mapping[str, Tensor]
+    ) -> None:
+        """What is asked of the gradients; ``reference`` is Before's on the same batch, ``values`` the parameters."""
+        for reduction in self.ask.reductions:
+            if isinstance(reduction, ask_for.GradientNorms):
+                self.add(reduction, ask_for.norms(list(gradients.values())))
+            elif isinstance(reduction, ask_for.GradientComparison):
+                assert reference is not None
+                self.add(reduction, ask_for.comparison(list(gradients.values()), [reference[n] for n in gradients]))
+            elif isinstance(reduction, ask_for.GradientProducts):
+                self.add(reduction, ask_for.products([values[n] for n in gradients], list(gradients.values())))
+            elif isinstance(reduction, ask_for.GradientValues):
+                self.add(reduction, gradients[reduction.parameter].clone())
+
+    def tap_gradients(self, held: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        """What is asked of the gradients at taps."""
+        with torch.no_grad():
+            for reduction in self.ask.of(TapGradientReduction):
+                self.add(reduction, reduction.reduce({n: v.detach() for n, v in held.items()}, gradients))
+
+
+def nothing(tap: str, value: Tensor) -> None:
+    """A visit that reads no tap."""
+
+
+@dataclass
+class Counts:
+    """What the engine has evaluated so far."""
+
+    forwards: int = 0
+    backwards: int = 0
+    hybrids: int = 0
+
+
+class Evaluator:
+    """Evaluates asks on a shadow, at one probed step.
+
+    Args:
+        shadow: the copy that everything runs on.
+        objective: the loss.
+        seed: the run's.
+    """
+
+    def __init__(self, shadow: Shadow, objective: Objective, seed: int) -> None:
+        self.shadow, self.objective, self.seed = shadow, objective, seed
+        self.counts = Counts()
+
+    def begin(self, step: int, buffers: Mapping[str, Tensor], modes: Sequence[bool], random: RandomState) -> None:
+        """The state that every evaluation of this step starts from."""
+        self.step, self.buffers, self.random = step, buffers, random
+        self.shadow.set_modes(modes)
+
+    @contextlib.contextmanager
+    def pure(self, gradients: bool) -> Iterator[None]:
+        """Buffers, random numbers, mode and precision as at the start of the step."""
+        self.shadow.reset(self.buffers)
+        self.random.restore()
+        precise = torch.autocast(self.shadow.device.type, enabled=False)
+        with at_step(self.seed, self.step), precise, torch.set_grad_enabled(gradients):
+            yield
+
+    def loss(self, inputs: Tensor, targets: Tensor, visit: Visit, hold: frozenset[str]) -> tuple[Loss, dict[str, Tensor]]:
+        """Forward pass with the shadow's present parameters."""
+        held: dict[str, Tensor] = {}
+
+        def forward(values: Tensor) -> Tensor:
+            output, taken = self.shadow.forward(values, visit, hold)
+            held.update(taken)
+            return output
+
+        self.counts.forwards += 1
+        return self.objective(forward, self.shadow.network, inputs, targets), held
+
+    def evaluate(
+        self,
+        ask: Ask,
+        inputs: Tensor,
+        targets: Tensor,
+        results: Results,
+        reference: Mapping[str, Tensor] | None,
+        start: Mapping[str, Tensor],
+        names: Sequence[str] | None = None,
+    ) -> dict[str, Tensor] | None:
+        """Everything asked at the shadow's present parameters, and the gradient if there is one.
+
+        Args:
+            ask: what is asked.
+            inputs, targets: the batch.
+            results: where the reductions go.
+            reference: Before's gradient on the same batch, by parameter.
+            start: theta_t, by parameter.
+            names: parameters to take the gradient of; None for all that are trained.
+        """
+        collector = Collector(ask, results)
+        parameters = {name: self.shadow.trainable[name] for name in names or self.shadow.trainable}
+        collector.parameters(parameters, start)
+        if not ask.forward:
+            return None
+        with self.pure(ask.backward):
+            loss, held = self.loss(inputs, targets, collector.visit, ask.hold)
+            collector.loss(loss)
+            if not ask.backward:
+                return None
+            gradients = self.differentiate(loss.total, [*parameters.values(), *held.values()])
+        found = dict(zip(parameters, gradients, strict=False))
+        collector.gradients(found, reference, parameters)
+        collector.tap_gradients(held, dict(zip(held, gradients[len(parameters) :], strict=True)))
+        return found
+
+    def differentiate(self, total: Tensor, variables: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients of ``total``; zeros where it does not depend on a variable."""
+        self.counts.backwards += 1
+        if not total.requires_grad:
+            return [torch.zeros_like(variable) for variable in variables]
+        found = torch.autograd.grad(total, list(variables), allow_unused=True)
+        return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
+
+    def double(self, ask: Ask, inputs: Tensor, targets: Tensor, results: Results) -> None:
+        """Hessian-vector products at the shadow's present parameters, by differentiating twice."""
+        collector = Collector(ask, results)
+        curvatures = ask.of(ask_for.TapCurvature)
+        hold = frozenset(tap for reduction in curvatures for tap in (reduction.before, reduction.after))
+        parameters = list(self.shadow.trainable.values())
+        with self.pure(True):
+            loss, held = self.loss(inputs, targets, nothing, hold)
+            for reduction in curvatures:
+                self._curvature(reduction, collector, loss.total, held)
+            for product in ask.of(ask_for.HessianProducts):
+                first = torch.autograd.grad(loss.total, parameters, create_graph=True, materialize_grads=True)
+                vector = [gradient.detach() for gradient in first]
+                # where the loss is linear in a parameter, its gradient depends on nothing
+                curved = [i for i, gradient in enumerate(first) if gradient.requires_grad]
+                outputs, along = [first[i] for i in curved], [vector[i] for i in curved]
+                second = torch.autograd.grad(outputs, parameters, along, materialize_grads=True)
+                collector.add(product, torch.stack([ask_for.norms(second), ask_for.products(second, vector)]))
+
+    def _curvature(
+        self, reduction: ask_for.TapCurvature, collector: Collector, total: Tensor, held: Mapping[str, Tensor]
+    ) -> None:
+        y, z = held[reduction.before], held[reduction.after]
+        vector = torch.autograd.grad(total, y, retain_graph=True)[0]
+        axes = [0, *range(2, y.ndim)]
+        variance = torch.var(y.detach(), axes, correction=0, keepdim=True)
+        scale = (variance + reduction.epsilon).rsqrt()
+        if reduction.gamma is not None:
+            scale = scale * self.shadow.parameters[reduction.gamma].detach().reshape(variance.shape)
+        values = []
+        for tap, direction in ((y, vector), (z, scale * vector)):
+            first = torch.autograd.grad(total, tap, create_graph=True)[0]
+            if first.requires_grad:
+                along = torch.autograd.grad(first, tap, direction, retain_graph=True, materialize_grads=True)[0]
+                values.append(ask_for.product(direction, along))
+            else:  # linear above this tap
+                values.append(torch.zeros((), dtype=torch.float64, device=tap.device))
+        collector.add(reduction, torch.stack(values))
+
+
+def hybrids(
+    evaluator: Evaluator,
+    asks: Sequence[Ask],
+    after: Ask | None,
+    inputs: Tensor,
+    targets: Tensor,
+    results: Results,
+    reference: Mapping[str, Tensor] | None,
+    start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
+) -> None:
+    """Hybrids of an ordered network in one ascent, sharing the activation of the prefix that has moved.
+
+    For each layer i: run the leaves before it with theta_{t+1} from where the last prefix ended, without a graph; run
+    the rest with theta_t; differentiate down to layer i's own parameters. Numbers are those of the full pass bit for
+    bit: the same operations on the same operands.
+
+    Args:
+        asks: hybrids that move the same kind of parameters, in the order of the layers.
+        after: what is asked at After if a forward pass is enough for it: it is the same ascent, carried to the end.
+        start, end: theta_t and theta_{t+1}, by parameter.
+    """
+    shadow, view = evaluator.shadow, evaluator.shadow.view
+    assert shadow.steps is not None
+    points = [ask.point for ask in asks]
+    weights_only = any(isinstance(point, Hybrid) and point.moves == "weights" for point in points)
+    visit = Collector(after, results).visit if after is not None else nothing
+    shadow.load(start)
+    with evaluator.pure(False):
+        boundary = evaluator.random
+        x, position = inputs, 0
+        for ask, point in zip(asks, points, strict=True):
+            assert isinstance(point, Hybrid)
+            layer = view.layer(point.layer)
+            moved = _leaf_parameters(shadow, position, layer.first, weights_only)
+            shadow.load({name: end[name] for name in moved})
+            shadow.reset(evaluator.buffers)
+            boundary.restore()
+            x = _run(shadow, x, position, layer.first, visit)
+            position, boundary = layer.first, RandomState(shadow.device)
+            own = {name: shadow.trainable[name] for name in layer.parameters}
+            with torch.enable_grad():
+                output = _run(shadow, x, position, len(shadow.steps), nothing)
+                total = evaluator.objective.data_loss(output, targets)
+                if evaluator.objective.weight_decay:
+                    total = total + _penalty(evaluator, layer.first, layer.end)
+                evaluator.counts.hybrids += 1
+                gradients = evaluator.differentiate(total, list(own.values()))
+            del output, total
+            Collector(ask, results).gradients(dict(zip(own, gradients, strict=True)), reference, own)
+        if after is not None:
+            shadow.load(end)
+            shadow.reset(evaluator.buffers)
+            boundary.restore()
+            output = _run(shadow, x, position, len(shadow.steps), visit)
+            evaluator.counts.forwards += 1
+            Collector(after, results).loss(evaluator.objective(lambda _: output, shadow.network, inputs, targets))
+            Collector(after, results).parameters(shadow.trainable, start)
+
+
+def _run(shadow: Shadow, x: Tensor, first: int, end: int, visit: Visit) -> Tensor:
+    assert shadow.steps is not None
+    return walk(shadow.taps[first:end], shadow.steps[first:end], shadow.in_place[first:end], x, visit)[0]
+
+
+def _leaf_parameters(shadow: Shadow, first: int, end: int, weights_only: bool) -> list[str]:
+    names = {id(parameter): name for name, parameter in shadow.trainable.items()}
+    moved = []
+    for leaf in shadow.view.leaves[first:end]:
+        if leaf.module is not None and (leaf.kind == "weight" or not weights_only):
+            found = [names.get(id(p)) for p in shadow.network.get_submodule(leaf.module).parameters()]
+            moved += [name for name in found if name is not None]
+    return moved
+
+
+def _penalty(evaluator: Evaluator, first: int, end: int) -> Tensor:
+    """The terms of the penalty that depend on the layer's own parameters."""
+    matrices = [
+        weight.square().sum()
+        for leaf in evaluator.shadow.view.leaves[first:end]
+        if leaf.module is not None
+        for weight in weight_matrices(evaluator.shadow.network.get_submodule(leaf.module))
+    ]
+    return evaluator.objective.weight_decay / 2 * torch.stack(matrices).sum()

@@ -1,0 +1,150 @@
+"""What a probe is: it declares what it needs, and turns reductions into numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from probes.errors import ProbeError
+from probes.network import View
+from probes.points import Point
+from probes.reductions import Reduction
+
+Batch = Literal["train", "fixed"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """One reduction at one point of one batch ("train": the step's own; "fixed": chosen once)."""
+
+    batch: Batch
+    point: Point
+    reduction: Reduction
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one key of a probe's answer is.
+
+    Args:
+        metric: name of the quantity; keys of one metric differ in batch, point or layer.
+        unit: of the numbers ("nats", "1", "fraction", ...).
+        reference: paper, equation or figure.
+        batch, point: where it was measured; "none" where it belongs to none.
+        dims: names of its axes. ("layer",), ("x",), ("layer", "x") and () are records; others are arrays.
+        layer: names along "layer", or the one layer that an array belongs to.
+        x: numbers along "x".
+        shape: sizes of the axes; worked out from ``layer`` and ``x`` for records.
+    """
+
+    metric: str
+    unit: str
+    reference: str
+    batch: str = "none"
+    point: str = "none"
+    dims: tuple[str, ...] = ()
+    layer: tuple[str, ...] | None = None
+    x: tuple[float, ...] | None = None
+    shape: tuple[int, ...] | None = None
+
+    def sizes(self) -> tuple[int, ...]:
+        """The shape that the values must have."""
+        if self.shape is not None:
+            return self.shape
+        known = {"layer": len(self.layer or ()), "x": len(self.x or ())}
+        unknown = [name for name in self.dims if name not in known]
+        if unknown:
+            raise ProbeError(f"field {self.metric!r} has dims {unknown}: give its shape")
+        return tuple(known[name] for name in self.dims)
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of fields.json."""
+        return {
+            "metric": self.metric,
+            "dims": list(self.dims),
+            "unit": self.unit,
+            "batch": self.batch,
+            "point": self.point,
+            "layer": None if self.layer is None else list(self.layer),
+            "x": None if self.x is None else list(self.x),
+            "reference": self.reference,
+        }
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a probe needs and what it will return.
+
+    Args:
+        needs: what must be evaluated.
+        fields: one entry for each key of what ``measure`` returns.
+        remember: those of ``needs`` whose values at the probe's previous and first probed step are also wanted.
+    """
+
+    needs: tuple[Need, ...]
+    fields: Mapping[str, Field]
+    remember: tuple[Need, ...] = ()
+
+
+@dataclass(frozen=True)
+class At:
+    """One probed step, as a probe sees it. Every value is a float64 tensor on the CPU."""
+
+    step: int
+    learning_rate: float
+    network: View
+    values: Mapping[Need, Tensor] = field(repr=False)
+    remembered: Mapping[str, Mapping[Need, Tensor]] = field(repr=False, default_factory=dict)
+
+    def __getitem__(self, need: Need) -> Tensor:
+        try:
+            return self.values[need]
+        except KeyError:
+            raise ProbeError(f"{need}: asked in measure, but not declared") from None
+
+    def previous(self, need: Need) -> Tensor:
+        """The value at the probe's previous probed step; NaN at the first one."""
+        return self._remembered("previous", need)
+
+    def first(self, need: Need) -> Tensor:
+        """The value at the probe's first probed step; at that step itself, the present value."""
+        return self._remembered("first", need)
+
+    def _remembered(self, which: str, need: Need) -> Tensor:
+        found = self.remembered.get(which, {}).get(need)
+        if found is not None:
+            return found
+        return self[need] if which == "first" else torch.full_like(self[need], math.nan)
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """One class is one probe; its constructor's typed keyword arguments are its options.
+
+    An attribute ``every`` (default 1) makes it measure at every that-many-th step of the base schedule.
+    """
+
+    def declare(self, network: View) -> Declaration:
+        """What this probe needs of ``network``, and the fields of what it will return.
+
+        Raises:
+            ProbeError: an option does not fit the network.
+        """
+
+    def measure(self, at: At) -> Mapping[str, Tensor]:
+        """Pure: reductions in, one tensor for each declared field out; no state between steps."""
+
+
+def layer_norms(values: Tensor, network: View, groups: Iterable[Iterable[str]]) -> Tensor:
+    """(groups,): Euclidean norm over each group of parameters, from (parameters,) norms."""
+    return torch.stack([values[network.places(names)].square().sum().sqrt() for names in groups])
+
+
+def layer_sums(values: Tensor, network: View, groups: Iterable[Iterable[str]]) -> Tensor:
+    """(groups,): sum over each group of parameters, from (parameters,) values."""
+    return torch.stack([values[network.places(names)].sum() for names in groups])

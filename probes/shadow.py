@@ -1,0 +1,241 @@
+"""A copy of the network on which every evaluation runs, so that training cannot notice."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from probes.chain import chain, is_leaf
+from probes.errors import ProbeError
+from probes.network import Leaf, View, kind_of, layers_of
+
+Visit = Callable[[str, Tensor], None]
+
+
+class RandomState:
+    """State of torch's global generators on the CPU and on the network's device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.host = torch.get_rng_state()
+        self.accelerator = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """Puts the generators back to this state."""
+        torch.set_rng_state(self.host)
+        if self.accelerator is not None:
+            torch.cuda.set_rng_state(self.accelerator, self.device)
+
+
+def uncompiled(network: nn.Module) -> nn.Module:
+    """The module that ``torch.compile`` wrapped, or the network itself."""
+    inner = getattr(network, "_orig_mod", network)
+    return inner if isinstance(inner, nn.Module) else network
+
+
+class Shadow:
+    """Copy of a network, with its steps and its view.
+
+    Args:
+        network: left as it is.
+        inputs: an example batch, for shapes and operation counts.
+        dtype: floating-point type of the evaluations; None for the network's own.
+
+    Raises:
+        ProbeError: the network cannot be copied, or has nothing to train.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+        try:
+            self.network = copy.deepcopy(uncompiled(network))
+        except Exception as error:  # torch names several causes, all the network's
+            raise ProbeError(f"{type(network).__name__} cannot be copied: {str(error).splitlines()[0]}") from error
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        if dtype is not None:
+            self.network.to(dtype)
+        self.parameters = dict(self.network.named_parameters())
+        self.trainable = {name: p for name, p in self.parameters.items() if p.requires_grad}
+        if not self.trainable:
+            raise ProbeError(f"{type(network).__name__} has no parameter that requires a gradient")
+        self.buffers = dict(self.network.named_buffers())
+        self.modules = list(self.network.modules())
+        first = next(iter(self.trainable.values()))
+        self.device, self.dtype = first.device, first.dtype
+        self._visit: Visit | None = None
+        self._hold: Collection[str] = ()
+        self._held: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        self.taps: list[str] = []
+        with torch.no_grad(), restored(self):
+            self._find_order(self.cast(inputs))
+
+    # ---- state
+
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Copies parameter values, by name."""
+        with torch.no_grad():
+            torch._foreach_copy_([self.parameters[name] for name in values], list(values.values()))
+
+    def reset(self, buffers: Mapping[str, Tensor]) -> None:
+        """Copies buffer values, by name."""
+        if buffers:
+            with torch.no_grad():
+                torch._foreach_copy_([self.buffers[name] for name in buffers], list(buffers.values()))
+
+    def set_modes(self, modes: Sequence[bool]) -> None:
+        """Sets every module's train/eval flag, in the order of ``network.modules()``."""
+        for module, mode in zip(self.modules, modes, strict=True):
+            module.training = mode
+
+    def cast(self, values: Tensor) -> Tensor:
+        """Floating-point ``values`` in the type of the evaluations."""
+        return values.to(self.dtype) if values.is_floating_point() else values
+
+    # ---- forward
+
+    def forward(self, inputs: Tensor, visit: Visit, hold: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The network's output on ``inputs``.
+
+        Args:
+            inputs: (samples, ...).
+            visit: called with (tap, value) as soon as a leaf has run, while the value is sure to be unchanged.
+            hold: taps to return as they stand in the graph, so that gradients with respect to them can be asked.
+        """
+        if self.steps is not None:
+            return walk(self.taps, self.steps, self.in_place, inputs, visit, hold)
+        self._visit, self._hold, self._held, self._calls = visit, hold, {}, {}
+        try:
+            return self.network(inputs), self._held
+        finally:
+            self._visit, self._hold = None, ()
+
+    def _find_order(self, inputs: Tensor) -> None:
+        links = chain(self.network)
+        shared = len(list(self.network.parameters())) != len(list(self.network.named_parameters(remove_duplicate=False)))
+        self.links = None if shared else links
+        state = RandomState(self.device)
+        self.steps: list[Callable[[Tensor], Tensor]] | None = None
+        self.in_place: list[bool] = []
+        if self.links is not None:
+            self.taps = [link.name for link in self.links]
+            self.steps = [link.bind(self.network) for link in self.links]
+            try:
+                leaves, output = self._walk_once(inputs)
+                state.restore()
+                self.restore()
+                same = torch.equal(output, self.network(inputs.clone()))
+            except (RuntimeError, TypeError, AttributeError):
+                same = False
+            if not same:
+                self.links = self.steps = None
+                state.restore()
+                self.restore()
+        if self.steps is None:
+            leaves = self._watch_once(inputs)
+        self.view = View(
+            leaves=tuple(leaves),
+            layers=layers_of(self.network, tuple(leaves)),
+            parameters=tuple(self.trainable),
+            sizes=tuple(parameter.numel() for parameter in self.trainable.values()),
+            ordered=self.steps is not None,
+        )
+        self.operations = sum(leaf.operations for leaf in leaves)
+
+    def restore(self) -> None:
+        """Buffers as they were when the shadow was made (only during its construction)."""
+        self.reset(self._initial)
+
+    def _walk_once(self, inputs: Tensor) -> tuple[list[Leaf], Tensor]:
+        assert self.steps is not None
+        assert self.links is not None
+        leaves, x = [], inputs
+        for link, step in zip(self.links, self.steps, strict=True):
+            given = x.clone()
+            version = given._version
+            with FlopCounterMode(display=False) as counter:
+                x = step(given)
+            self.in_place.append(given._version != version)
+            leaves.append(self._leaf(link.name, link.module, link.kind, x.shape, counter.get_total_flops()))
+        return leaves, x
+
+    def _watch_once(self, inputs: Tensor) -> list[Leaf]:
+        for name, module in self.network.named_modules():
+            inside = any(is_leaf(self.network.get_submodule(p)) for p in _parents(name))
+            if name and is_leaf(module) and not inside:
+                module.register_forward_hook(self._hook(name))
+        found: list[tuple[str, tuple[int, ...]]] = []
+        with FlopCounterMode(display=False) as counter:
+            self.forward(inputs, lambda tap, value: found.append((tap, tuple(value.shape))))
+        total = counter.get_total_flops()
+        self.taps = [tap for tap, _ in found]
+        leaves = []
+        for place, (tap, shape) in enumerate(found):
+            # without an order only the whole is ever run, so one leaf may carry the network's count
+            leaves.append(self._leaf(tap, tap.split("@")[0], "", shape, total if place == 0 else 0))
+        return leaves
+
+    def _leaf(self, tap: str, name: str | None, kind: str, shape: Sequence[int], operations: int) -> Leaf:
+        if name is None:
+            return Leaf(tap, None, kind or "other", tuple(shape), operations, trained=False)
+        module = self.network.get_submodule(name)
+        kind = kind_of(module, name)
+        if kind == "weight" and tap != name:  # called again: its weights belong to the first call
+            kind = "other"
+        trained = any(parameter.requires_grad for parameter in module.parameters())
+        return Leaf(tap, name, kind, tuple(shape), operations, trained)
+
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
+        def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
+            if self._visit is None or not isinstance(output, Tensor):
+                return None
+            self._calls[name] = self._calls.get(name, 0) + 1
+            tap = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
+            self._visit(tap, output)
+            if tap not in self._hold:
+                return None
+            self._held[tap] = output
+            return output.clone()  # what follows may work in place (`out += identity`), the held tap must not see it
+
+        return hook
+
+
+@contextlib.contextmanager
+def restored(shadow: Shadow) -> Iterator[None]:
+    """Puts the shadow's buffers and the global generators back."""
+    state = RandomState(shadow.device)
+    shadow._initial = {name: value.clone() for name, value in shadow.buffers.items()}
+    try:
+        yield
+    finally:
+        state.restore()
+        shadow.restore()
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def walk(
+    taps: Sequence[str],
+    steps: Sequence[Callable[[Tensor], Tensor]],
+    in_place: Sequence[bool],
+    x: Tensor,
+    visit: Visit,
+    hold: Collection[str] = (),
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Runs ``steps`` one after the other and shows every output to ``visit``; the arithmetic is the network's own."""
+    held = {}
+    for tap, step, overwrites in zip(taps, steps, in_place, strict=True):
+        x = step(x.clone() if overwrites else x)  # a tap must not be overwritten by what follows it
+        visit(tap, x)
+        if tap in hold:
+            held[tap] = x
+    return x, held

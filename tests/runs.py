@@ -1,0 +1,42 @@
+"""Small runs for tests: composed as a user would, on data that need no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+import experiments
+
+DEEP_LINEAR = ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6", "model.depth=4"]
+VGG = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
+MLP = ["model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
+
+
+def small(runs_dir: Path, *overrides: str) -> DictConfig:
+    """A configuration of a few steps, stored under ``runs_dir``; of a small multi-layer perceptron unless overridden."""
+    chosen = overrides if any(o.startswith("model=") for o in overrides) else (*MLP, *overrides)
+    return experiments.compose(["steps=6", "evaluation.every=2", f"runs_dir={runs_dir}", *chosen])
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """The latest checkpoint of a run folder, read as a user of torch would."""
+    return torch.load(path / "checkpoint.pt", weights_only=True)
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two nested structures of tensors and plain values differ, bit by bit (nan equals nan)."""
+    if isinstance(one, torch.Tensor):
+        same = isinstance(other, torch.Tensor) and one.dtype == other.dtype and one.shape == other.shape
+        return [] if same and one.numpy().tobytes() == other.numpy().tobytes() else [where]
+    if isinstance(one, dict):
+        if not isinstance(other, dict) or list(one) != list(other):
+            return [where]
+        return [d for key in one for d in differences(one[key], other[key], f"{where}/{key}")]
+    if isinstance(one, (list, tuple)):
+        if not isinstance(other, (list, tuple)) or len(one) != len(other):
+            return [where]
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{where}/{i}")]
+    return [] if one == other else [where]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -92,8 +93,9 @@ def _status(arguments: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    counts = status["state"].value_counts()
-    print(f"{len(status)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    counts = Counter(status["state"])
+    told = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    print(f"{len(status)} runs: {', '.join(f'{count} {state}' for state, count in told)}")
     return 1 if "damaged" in counts else 0
 
 

@@ -93,6 +93,7 @@ class Records:
                 chunk.unlink()
         self._log = open(self.log_path, "ab")  # noqa: SIM115 - open as long as the run
         self._log.truncate(keep_bytes)
+        self._log.seek(keep_bytes)
         self._arrays: dict[str, np.ndarray] = {}
 
     @property
@@ -141,10 +142,10 @@ class Records:
         merged: dict[str, np.ndarray] = {}
         try:
             if merged_path.exists():
-                with np.load(merged_path, allow_pickle=False) as earlier:
+                with open(merged_path, "rb") as file, np.load(file, allow_pickle=False) as earlier:
                     merged.update({name: earlier[name] for name in earlier.files})
             for chunk in chunks:
-                with np.load(chunk, allow_pickle=False) as arrays:
+                with open(chunk, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                     merged.update({f"{name}/{_step_of(chunk)}": arrays[name] for name in arrays.files})
         except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
             raise RunFailure(f"{self.folder / 'arrays'}: an array file is damaged: {error}") from error

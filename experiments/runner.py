@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-import signal
-import sys
-import threading
-import time
-import types
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,17 +13,17 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from tqdm import tqdm
 
 from experiments import store
-from experiments.data import Batch, Data, load_data
+from experiments.data import Data, load_data
 from experiments.errors import RunFailure, WrongInput
+from experiments.journal import Interrupted, RunJournal, log_file, stop_signals
 from experiments.models import build_model
 from experiments.optimisers import build_optimiser, learning_rate_schedule
+from experiments.probing import ProbeRecorder, build_probes
 from experiments.records import Records, field
 from experiments.runtime import (
     device_name,
-    generator_states,
     resolve_device,
     restore_generator_states,
     runtime,
@@ -39,12 +32,11 @@ from experiments.runtime import (
 from experiments.schema import validate
 from experiments.store import RunFolder, disk_errors
 from experiments.train import Training, data_loss, train
+from probes.errors import ProbeError
 from probes.objective import Objective
 from probes.randomness import at_step
 
 log = logging.getLogger("experiments")
-
-LOG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,29 +53,10 @@ class Outcome:
     """False where nothing had to be done."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop by a signal, and has saved a checkpoint."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal.Signals(signal_number).name)
-        self.signal_number = signal_number
-
-
-class NoProbes:
-    """Nothing is probed."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-
-    def around(self, step: int, batch: Batch) -> AbstractContextManager[nn.Module]:
-        """Yields the network itself."""
-        return nullcontext(self.network)
-
-
 def run(config: DictConfig | Mapping[str, Any], *, progress: bool = False) -> Outcome:
     """Does what is missing of the run that ``config`` describes.
 
-    A finished or diverged run is left alone; an interrupted one goes on; one that needs more steps goes on from its end.
+    A finished or diverged run is left alone; an interrupted one goes on, and so does one that needs more steps.
 
     Args:
         config: a composed configuration, as :func:`experiments.compose` returns it.
@@ -94,38 +67,45 @@ def run(config: DictConfig | Mapping[str, Any], *, progress: bool = False) -> Ou
         RunFailure: the run failed; its folder has the traceback.
         Interrupted: a signal asked to stop; the same call goes on.
     """
-    plain = _plain(config)
+    plain = plain_config(config)
     validate(plain)
+    if plain["probe_again"] is not None:
+        from experiments.again import probe_again
+
+        return probe_again(plain)
     device = resolve_device(plain["device"])
     with runtime(device, plain["threads"], plain["numerics"], plain["seed"]):
         data = load_data(plain["data"], plain["seed"], plain["optim"]["batch_size"], device)
         identity = store.identity_of(plain, data.fingerprint)
         path = Path(plain["runs_dir"]).expanduser().absolute() / store.run_name(plain, identity, data.label)
-        status = store.read_json(path / "status.json") if (path / "status.json").exists() else None
-        if status is None or plain["dry"]:
-            training = _training(plain, data, device)
-            _rehearse(training)
-            if plain["dry"]:
-                return _say_what_would_be_done(path, status, plain, training)
+        if not plain["dry"] and (done := _already_done(path, identity, plain["steps"])):
+            return done
+        recorder = ProbeRecorder()
+        training = build_training(plain, data, device, recorder)
+        if plain["dry"]:
+            return _say_what_would_be_done(path, plain, training)
         with disk_errors(path), RunFolder(path) as folder:
+            if done := _already_done(path, identity, plain["steps"]):  # by another process, a moment ago
+                return done
             folder.describe(identity, plain, data.label)
-            status = folder.status()
-            if status and (status["state"] == "diverged" or _is_complete(status, plain["steps"])):
-                log.info("%s: already %s at step %d", path.name, status["state"], status["step"])
-                return Outcome(path, status["state"], status["step"], trained=False)
-            training = _training(plain, data, device)
-            return _train_and_store(folder, plain, training, device, progress)
+            return _train_and_store(folder, plain, training, recorder, device, progress)
 
 
-def _is_complete(status: Mapping[str, Any], steps: int) -> bool:
-    return bool(status["state"] == "finished" and status["step"] >= steps)
+def _already_done(path: Path, identity: Mapping[str, Any], steps: int) -> Outcome | None:
+    """How the run ended, if nothing is left to do."""
+    store.check_identity(path, identity)
+    status = store.read_status(path)
+    if status and (status["state"] == "diverged" or (status["state"] == "finished" and status["step"] >= steps)):
+        log.info("%s: already %s at step %d", path.name, status["state"], status["step"])
+        return Outcome(path, status["state"], status["step"], trained=False)
+    return None
 
 
-def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+def plain_config(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A composed configuration as plain dictionaries, interpolations resolved and the user's files absolute."""
     container = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
     assert isinstance(container, dict)
     plain = {str(key): value for key, value in container.items()}
-    plain["probes"] = plain["probes"] or {}
     for group in ("data", "model", "norm", "optim"):
         # An unknown group choice is refused by Hydra; this is for configurations made in Python.
         if not isinstance(plain[group], dict) or "name" not in plain[group]:
@@ -145,88 +125,109 @@ def _make_absolute(node: dict[str, Any]) -> None:
             node[key] = str(Path(value).expanduser().absolute())
 
 
-def _training(config: Mapping[str, Any], data: Data, device: torch.device) -> Training:
+def build_training(
+    config: Mapping[str, Any],
+    data: Data,
+    device: torch.device,
+    recorder: ProbeRecorder,
+    probe_at: list[int] | None = None,
+) -> Training:
+    """Everything that the run of ``config`` trains with, from its start.
+
+    Args:
+        config: the configuration as plain dictionaries.
+        data, device: what it trains on.
+        recorder: takes what the probes measure.
+        probe_at: probe these steps, whatever the configuration's schedule says.
+
+    Raises:
+        WrongInput: something does not fit together.
+    """
     network = build_model(config["model"], config["norm"], data.spec, config["seed"]).to(device)
     optim = config["optim"]
+    optimiser = build_optimiser(network, optim)
+    objective = Objective(data_loss(data.spec.task, optim["loss"]), optim["weight_decay"])
+    learning_rate = learning_rate_schedule(
+        optim["schedule"], optim["lr"], config["steps"], optim["milestones"], optim["factor"]
+    )
+    _rehearse(network, objective, data, config["seed"])
     return Training(
         network=network,
-        optimiser=build_optimiser(network, optim),
-        objective=Objective(data_loss(data.spec.task, optim["loss"]), optim["weight_decay"]),
+        optimiser=optimiser,
+        objective=objective,
         data=data,
-        learning_rate=learning_rate_schedule(
-            optim["schedule"], optim["lr"], config["steps"], optim["milestones"], optim["factor"]
-        ),
+        learning_rate=learning_rate,
         seed=config["seed"],
         steps=config["steps"],
         loss_reduction=optim["loss"],
         evaluate_every=config["evaluation"]["every"],
         evaluation_batch_size=config["evaluation"]["batch_size"],
         diverged_above=config["diverged_above"],
-        probes=NoProbes(network),
+        probes=build_probes(config, network, objective, data, learning_rate, recorder, probe_at),
     )
 
 
-def _rehearse(training: Training) -> None:
+def _rehearse(network: nn.Module, objective: Objective, data: Data, seed: int) -> None:
     """The first batch's loss, on a copy: what does not fit is said before a folder is made.
 
     Raises:
         WrongInput: the normalisation cannot normalise such a batch.
     """
-    trial = copy.deepcopy(training.network)
-    batch = training.data.batch(0)
+    trial = copy.deepcopy(network)
+    batch = data.batch(0)
     try:
-        with torch.no_grad(), at_step(training.seed, 0):
-            training.objective(trial, trial, batch.inputs, batch.targets)
+        with torch.no_grad(), at_step(seed, 0):
+            objective(trial, trial, batch.inputs, batch.targets)
     except WrongInput:
         raise
     except Exception as error:  # it will go wrong again in the run itself, which keeps the traceback
         log.debug("the rehearsal failed: %s", error)
 
 
-def _say_what_would_be_done(
-    path: Path, status: Mapping[str, Any] | None, config: Mapping[str, Any], training: Training
-) -> Outcome:
+def _say_what_would_be_done(path: Path, config: Mapping[str, Any], training: Training) -> Outcome:
+    status = store.read_status(path)
     state, step = (status["state"], status["step"]) if status else ("missing", 0)
     parameters = sum(p.numel() for p in training.network.parameters())
     log.info("%s: %s, step %d of %d; %d parameters", path, state, step, config["steps"], parameters)
+    log.info("%s", training.probes.describe())
     return Outcome(path, state, step, trained=False)
 
 
 def _train_and_store(
-    folder: RunFolder, config: Mapping[str, Any], training: Training, device: torch.device, progress: bool
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    training: Training,
+    recorder: ProbeRecorder,
+    device: torch.device,
+    progress: bool,
 ) -> Outcome:
-    conditions = {"device": device.type, "threads": config["threads"], "versions": versions()}
+    conditions = conditions_of(config, device)
     checkpoint = folder.load_checkpoint()
     start = 0
     if checkpoint is not None:
-        _check_conditions(folder.path, checkpoint["conditions"], conditions, config)
+        check_conditions(folder.path, checkpoint["conditions"], conditions, config)
         start = checkpoint["step"]
         if start > config["steps"]:
             raise WrongInput(
                 f"steps={config['steps']}: {folder.path} has done {start} steps already; ask for as many or more"
             )
-        _restore(training, checkpoint, device)
+        restore(training, checkpoint, device)
+        training.probes.load_state_dict(checkpoint["probes"])
     (folder.path / "traceback.txt").unlink(missing_ok=True)
     folder.set_status("running", start, config["steps"])
-    folder.begin_provenance(
-        from_step=start,
-        versions=conditions["versions"],
-        device=str(device),
-        device_name=device_name(device),
-        threads=config["threads"],
-        numerics=config["numerics"]["name"],
-        plan=None,
-    )
+    folder.begin_provenance(from_step=start, plan=training.probes.describe(), **conditions_in_words(config, device))
     records = Records(
         folder.path,
-        {"training": _training_fields(training)},
+        {"training": _training_fields(training), **training.probes.fields()},
         keep_bytes=checkpoint["log_bytes"] if checkpoint else 0,
         keep_before=start,
     )
+    recorder.records = records
     journal = RunJournal(folder, config, training, records, conditions, device, start)
-    with _log_file(folder.path), _stop_signals() as stop, journal.bar(progress):
+    with log_file(folder.path), stop_signals() as stop, journal.bar(progress):
         journal.stop = stop
         log.info("%s: from step %d to %d on %s", folder.path.name, start, config["steps"], device)
+        log.info("%s", training.probes.describe() if progress else training.probes.describe().split("\n", 1)[0])
         try:
             diverged_at = train(training, start, journal)
             records.compact()
@@ -236,6 +237,8 @@ def _train_and_store(
             raise
         except Exception as error:
             folder.failed(journal.done, config["steps"], error)
+            if isinstance(error, ProbeError):
+                raise WrongInput(f"probes: {error}") from error
             log.info("%s: failed: %s: %s", folder.path.name, type(error).__name__, error)
             if isinstance(error, (RunFailure, WrongInput, OSError)):
                 raise
@@ -252,7 +255,22 @@ def _train_and_store(
     return Outcome(folder.path, state, journal.done, trained=True)
 
 
-def _check_conditions(path: Path, there: Mapping[str, Any], here: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def conditions_of(config: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """What must be equal for equal bits, besides the configuration and the model of the processor."""
+    return {"device": device.type, "threads": config["threads"], "versions": versions()}
+
+
+def conditions_in_words(config: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The same for provenance.json, with the device's name."""
+    return {
+        **conditions_of(config, device),
+        "device": str(device),
+        "device_name": device_name(device),
+        "numerics": config["numerics"]["name"],
+    }
+
+
+def check_conditions(path: Path, there: Mapping[str, Any], here: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Going on is bit-identical only under equal conditions; elsewhere the person decides."""
     differences = store.differing_keys(there, here)
     if differences and config["resume"] == "exact" and config["numerics"]["deterministic"]:
@@ -262,146 +280,11 @@ def _check_conditions(path: Path, there: Mapping[str, Any], here: Mapping[str, A
         )
 
 
-def _restore(training: Training, checkpoint: Mapping[str, Any], device: torch.device) -> None:
+def restore(training: Training, checkpoint: Mapping[str, Any], device: torch.device) -> None:
+    """Puts weights, buffers, optimiser and generators back to the checkpoint's."""
     training.network.load_state_dict(checkpoint["network"])
     training.optimiser.load_state_dict(checkpoint["optimiser"])
     restore_generator_states(checkpoint["generators"], device)
-
-
-class RunJournal:
-    """Writes what the training loop tells: records, heartbeat, checkpoints, log."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        config: Mapping[str, Any],
-        training: Training,
-        records: Records,
-        conditions: Mapping[str, Any],
-        device: torch.device,
-        start: int,
-    ) -> None:
-        self.folder, self.config, self.training, self.records = folder, config, training, records
-        self.conditions, self.device = conditions, device
-        self.done = start
-        self.last_values: dict[str, float] = {}
-        self.stop: StopRequest | None = None
-        self._keep = set(config["checkpoint"]["keep"])
-        self._started = self._saved = self._logged = time.monotonic()
-        self._start = start
-        self._saved_at: int | None = None
-        self._bar: tqdm[Any] | None = None
-
-    def evaluated(self, step: int, values: dict[str, float]) -> None:
-        """Records the built-in evaluation."""
-        self.records.append("training", step, values)
-        self.last_values = values
-
-    def step_done(self, done: int, loss: float) -> None:
-        """Heartbeat, log line, checkpoint where due; stops where a signal asked for it."""
-        self.done = done
-        self.records.end_step(done - 1)
-        if self._bar is not None:
-            self._bar.update()
-            if self.folder.heartbeat(done):
-                self._bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        elif self.folder.heartbeat(done):
-            self._log_line(loss)
-        keep = done in self._keep
-        stopping = self.stop is not None and self.stop.number is not None
-        if keep or stopping or time.monotonic() - self._saved >= self.config["checkpoint"]["seconds"]:
-            self._save(keep)
-        if stopping:
-            assert self.stop is not None
-            assert self.stop.number is not None
-            raise Interrupted(self.stop.number)
-
-    def trained(self, done: int) -> None:
-        """Saves the end, so that a longer run goes on from it."""
-        if self._saved_at != done:
-            self._save(keep=False)
-
-    @contextlib.contextmanager
-    def bar(self, progress: bool) -> Iterator[None]:
-        """Draws a progress bar if asked for and standard error is a terminal."""
-        if not (progress and sys.stderr.isatty()):
-            yield
-            return
-        with tqdm(total=self.config["steps"], initial=self.done, unit="step", dynamic_ncols=True) as self._bar:
-            yield
-
-    def _log_line(self, loss: float) -> None:
-        now = time.monotonic()
-        if now - self._logged < LOG_SECONDS:
-            return
-        self._logged = now
-        rate = (self.done - self._start) / (now - self._started)
-        left = (self.config["steps"] - self.done) / rate
-        log.info(
-            "%s: step %d of %d, loss %.4g, %.1f steps/s, %.0f s left",
-            *(self.folder.path.name, self.done, self.config["steps"], loss, rate, left),
-        )
-
-    def _save(self, keep: bool) -> None:
-        self.folder.save_checkpoint(
-            {
-                "step": self.done,
-                "network": self.training.network.state_dict(),
-                "optimiser": self.training.optimiser.state_dict(),
-                "generators": generator_states(self.device),
-                "log_bytes": self.records.sync(),
-                "conditions": dict(self.conditions),
-            },
-            keep=keep,
-        )
-        self._saved, self._saved_at = time.monotonic(), self.done
-        line = f'{{"step": {self.done}, "seconds": {self._saved - self._started:.3f}, "from_step": {self._start}}}\n'
-        with open(self.folder.path / "times.jsonl", "a", encoding="utf-8") as times:
-            times.write(line)
-
-
-@dataclass
-class StopRequest:
-    """The signal that asked the run to stop, if any."""
-
-    number: int | None = None
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[StopRequest]:
-    """Within it, SIGINT and SIGTERM ask the run to stop after the current step; a second SIGINT stops at once."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def ask(number: int, frame: types.FrameType | None) -> None:
-        if request.number is not None:
-            raise KeyboardInterrupt
-        request.number = number
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Within it, what the suite logs also goes to the run's log.txt."""
-    handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-        log.setLevel(level)
 
 
 def _training_fields(training: Training) -> dict[str, dict[str, Any]]:

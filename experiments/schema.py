@@ -48,6 +48,24 @@ class Checkpoint:
 
 
 @dataclass
+class Probing:
+    """What is measured while the network trains, and when."""
+
+    every: int = 100
+    """The base schedule: steps between probed steps, from step 0 on. A probe may take a multiple of it."""
+    spacing: str = "linear"
+    """linear, or log: step 0 and ten steps in every power of ten, whatever ``every`` says."""
+    at: list[int] | None = None
+    """Exactly these steps, whatever ``every`` and ``spacing`` say."""
+    fixed_batch: int = 256
+    """Samples of the batch that is chosen once and watched throughout."""
+    dtype: str = "trained"
+    """trained: evaluate in the type that training computes in; float64: in double precision."""
+    use: dict[str, Any] = field(default_factory=dict)
+    """The probes, by label: name, file and options of each."""
+
+
+@dataclass
 class Config:
     """One run."""
 
@@ -55,7 +73,7 @@ class Config:
     model: Any = MISSING
     norm: Any = MISSING
     optim: Any = MISSING
-    probes: Any = MISSING
+    probes: Probing = field(default_factory=Probing)
     numerics: Numerics = field(default_factory=Numerics)
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -66,6 +84,8 @@ class Config:
 
     label: str | None = None
     """The experiment that a run was made for; no effect on results."""
+    probe_again: str | None = None
+    """A run folder: probe that run at its kept checkpoints with these probes, instead of training."""
     runs_dir: str = "runs"
     run_name: str | None = None
     """The run folder's name; null derives it from the configuration."""
@@ -108,6 +128,10 @@ def validate(config: Mapping[str, Any]) -> None:
     _choice(config, "optim.loss", ("mean", "sum"))
     _choice(config, "optim.schedule", ("constant", "step", "cosine"))
     _choice(config, "resume", ("exact", "anyway"))
+    _choice(config, "probes.spacing", ("linear", "log"))
+    _choice(config, "probes.dtype", ("trained", "float64"))
+    _number(config, "probes.every", at_least=1, whole=True)
+    _number(config, "probes.fixed_batch", at_least=1, whole=True)
     for step in _get(config, "checkpoint.keep"):
         if not 0 < step <= config["steps"]:
             raise WrongInput(f"checkpoint.keep={step}: must be between 1 and steps={config['steps']}")

@@ -1,4 +1,4 @@
-"""The run folder from the inside: identity, status, checkpoints. Its layout is known here and in analysis' loader only."""
+"""The run folder from the inside: identity, status, checkpoints. From the outside only analysis' loader knows it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,22 @@ RESULTS_VERSION = 1
 """Raised whenever a change makes equal configurations give other numbers."""
 
 PROVENANCE_KEYS = frozenset(
-    "device threads launcher runs_dir run_name resume dry label checkpoint "
-    "data.root data.download data.cache data.label".split()
+    {
+        "device",
+        "threads",
+        "launcher",
+        "runs_dir",
+        "run_name",
+        "resume",
+        "dry",
+        "label",
+        "checkpoint",
+        "probe_again",
+        "data.root",
+        "data.download",
+        "data.cache",
+        "data.label",
+    }
 )
 """Configuration keys that do not change the numbers."""
 
@@ -72,7 +86,7 @@ def identity_of(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
 
 def steps_change_results(config: Mapping[str, Any]) -> bool:
     """Whether a longer run differs from a shorter one before its end: where a schedule depends on the length."""
-    return bool(config["optim"]["schedule"] == "cosine" or (config["probes"] or {}).get("spacing") == "log")
+    return bool(config["optim"]["schedule"] == "cosine")
 
 
 def run_name(config: Mapping[str, Any], identity: Mapping[str, Any], data_label: str) -> str:
@@ -100,6 +114,35 @@ def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str
         elif a != b:
             lines.append(f"{prefix}{key} ({a} there, {b} here)")
     return lines
+
+
+def check_identity(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What config.json of the folder says; None if no run is stored there yet.
+
+    Raises:
+        WrongInput: the folder holds a run of another configuration or results version; the differences are named.
+    """
+    target = path / "config.json"
+    if not target.exists():
+        return None
+    there: dict[str, Any] = read_json(target)
+    if there["results_version"] != RESULTS_VERSION:
+        raise WrongInput(
+            f"{path}: made by results version {there['results_version']} of the suite, this is version "
+            f"{RESULTS_VERSION}; choose another runs_dir or run_name"
+        )
+    differences = differing_keys(there["identity"], json.loads(json.dumps(identity)))
+    if differences:
+        raise WrongInput(
+            f"{path}: holds a run of another configuration: {'; '.join(differences)}; "
+            "choose another run_name, or leave it out"
+        )
+    return there
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """What status.json of the folder says; None before the first start."""
+    return read_json(path / "status.json") if (path / "status.json").exists() else None
 
 
 class RunFolder:
@@ -139,30 +182,13 @@ class RunFolder:
         self._lock.close()
 
     def describe(self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str) -> None:
-        """Writes config.json, or checks that the run stored here is the same.
-
-        Raises:
-            WrongInput: the folder holds a run of another configuration or results version; the differences are named.
-        """
-        target = self.path / "config.json"
-        there = read_json(target) if target.exists() else None
-        if there is not None:
-            if there["results_version"] != RESULTS_VERSION:
-                raise WrongInput(
-                    f"{self.path}: made by results version {there['results_version']} of the suite, this is version "
-                    f"{RESULTS_VERSION}; choose another runs_dir or run_name"
-                )
-            differences = differing_keys(there["identity"], json.loads(json.dumps(identity)))
-            if differences:
-                raise WrongInput(
-                    f"{self.path}: holds a run of another configuration: {'; '.join(differences)}; "
-                    "choose another run_name, or leave it out"
-                )
-            if there["config"]["steps"] >= config["steps"]:
-                return
+        """Writes config.json, or checks that the run stored here is the same (see :func:`check_identity`)."""
+        there = check_identity(self.path, identity)
+        if there is not None and there["config"]["steps"] >= config["steps"]:
+            return
         described = {**config, "data": {**config["data"], "label": data_label}}
         write_json(
-            target,
+            self.path / "config.json",
             {
                 "results_version": RESULTS_VERSION,
                 "run": self.path.name,
@@ -173,11 +199,6 @@ class RunFolder:
         )
 
     # Status ---------------------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any] | None:
-        """What status.json says; None before the first start."""
-        path = self.path / "status.json"
-        return read_json(path) if path.exists() else None
 
     def set_status(self, state: str, step: int, steps: int, **more: Any) -> None:
         """Writes status.json: running, finished, diverged, failed or interrupted, at ``step`` of ``steps``."""

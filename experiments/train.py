@@ -24,6 +24,18 @@ class Probing(Protocol):
     def around(self, step: int, batch: Batch) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
         """Yields the function to train with: the network itself where nothing is probed."""
 
+    def fields(self) -> dict[str, Any]:
+        """What is recorded, as in fields.json."""
+
+    def describe(self) -> str:
+        """The plan and its cost, for people."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next probed step needs of the past."""
+
+    def load_state_dict(self, state: Any) -> None:
+        """Goes on from :meth:`state_dict`."""
+
 
 class Journal(Protocol):
     """What the loop tells of its progress."""

@@ -1,0 +1,52 @@
+"""What a training step can tell: exact, undisturbing, and at the arithmetic floor.
+
+    probes = Probes(network, objective, {"landscape": Landscape()}, example_batch, learning_rate=0.1, every=100)
+    print(probes.describe())
+    for step in range(steps):
+        batch = data.batch(step)
+        with probes.around(step, batch) as forward:
+            train_step(forward, batch)
+
+Importing this package does not import torch; naming one of its contents does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_CONTENTS = {
+    "Probes": "engine",
+    "Activations": "activations",
+    "Landscape": "landscape",
+    "Gradients": "gradients",
+    "InternalCovariateShift": "ics",
+    "Theory": "theory",
+    "Objective": "objective",
+    "Loss": "objective",
+    "ProbeError": "errors",
+    "Schedule": "schedule",
+    "Before": "points",
+    "After": "points",
+    "Along": "points",
+    "Hybrid": "points",
+    "At": "protocol",
+    "Declaration": "protocol",
+    "Field": "protocol",
+    "Need": "protocol",
+    "Probe": "protocol",
+    "PROBES": "registry",
+    "make_probe": "registry",
+}
+
+__all__ = list(_CONTENTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CONTENTS:
+        raise AttributeError(f"module 'probes' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"probes.{_CONTENTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_CONTENTS)

@@ -1,8 +1,8 @@
 """A network as an ordered chain of leaf modules, where it is one.
 
-Our own networks and any ``nn.Sequential`` flatten; others are traced by ``torch.fx``, and are a chain where every step's
-only input is the step before it (torchvision's VGG and AlexNet). A chain is only used where it reproduces the network's
-own output bit for bit.
+Our own networks and any ``nn.Sequential`` flatten; others are traced by ``torch.fx``, and are a chain where every
+step's only input is the step before it (torchvision's VGG and AlexNet). A chain is only used where it reproduces the
+network's own output bit for bit.
 """
 
 from __future__ import annotations

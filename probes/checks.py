@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, nothing
+from probes.operations import Operations
 from probes.plan import Costs
+from probes.points import Before
 from probes.protocol import Field
 from probes.reductions import Reduction
 from probes.shadow import RandomState
@@ -53,7 +54,9 @@ def check_deterministic(evaluator: Evaluator, inputs: Tensor, targets: Tensor) -
             first, second = taps(), taps()
             suspect = next((tap for tap in first if tap in second and not same(first[tap], second[tap])), None)
             named = f"; the first leaf whose output differs is {_spelled(evaluator, suspect)}" if suspect else ""
-            raise ProbeError(f"the loss is not a function of parameters, buffers, batch and step: two evaluations differ{named}")
+            raise ProbeError(
+                f"the loss is not a function of parameters, buffers, batch and step: two evaluations differ{named}"
+            )
         pairs = zip(shadow.trainable, gradients, gradients_again, strict=True)
         differing = [name for name, a, b in pairs if not same(a, b)]
         if differing:
@@ -73,13 +76,14 @@ def _spelled(evaluator: Evaluator, tap: str) -> str:
 
 
 def measure_costs(
-    evaluator: Evaluator, asks: Sequence[Ask], inputs: Tensor, targets: Tensor, fixed_samples: float, live_bytes: int
-) -> tuple[Costs, dict[tuple[str, tuple[Reduction, ...]], int]]:
-    """Operations and bytes of the network's passes, and operations of the Hessian-vector products asked."""
+    evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed_samples: float, live_bytes: int
+) -> tuple[Costs, dict[Reduction, int]]:
+    """Operations and bytes of the network's passes, and what each Hessian-vector product adds to a forward."""
     shadow = evaluator.shadow
     buffers = {name: value.clone() for name, value in shadow.buffers.items()}
     evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
     state = RandomState(shadow.device)
+    inputs, targets = batch
     own = {parameter.data_ptr() for parameter in shadow.parameters.values()}
     stored: dict[int, int] = {}
 
@@ -89,25 +93,24 @@ def measure_costs(
         return value
 
     taps: dict[str, int] = {}
-    with evaluator.pure(True), FlopCounterMode(display=False) as forward:
+    with evaluator.pure(True), Operations() as forward:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
             visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
             loss, _ = evaluator.loss(inputs, targets, visit, frozenset())
-        with FlopCounterMode(display=False) as backward:
+        with Operations() as backward:
             evaluator.differentiate(loss.total, list(shadow.trainable.values()))
-    double = {}
-    for ask in asks:
-        if ask.asks("double"):
-            with FlopCounterMode(display=False) as counter:
-                evaluator.double(ask, inputs, targets, {})
-            double[ask.batch, ask.of_level("double")] = counter.get_total_flops()
+    both = forward.total
+    double: dict[Reduction, int] = {}
+    for reduction in {reduction for ask in asks for reduction in ask.of_level("double")}:
+        with Operations() as counter:
+            evaluator.double(Ask("train", Before(), (reduction,)), inputs, targets, {})
+        double[reduction] = counter.total - both + backward.total
     shadow.reset(buffers)
     state.restore()
     evaluator.counts.__init__()  # type: ignore[misc]
-    both = forward.get_total_flops()
     costs = Costs(
-        forward=both - backward.get_total_flops(),
-        backward=backward.get_total_flops(),
+        forward=both - backward.total,
+        backward=backward.total,
         fixed_samples=fixed_samples,
         parameters=sum(p.numel() * p.element_size() for p in shadow.parameters.values()),
         buffers=sum(b.numel() * b.element_size() for b in shadow.buffers.values()),

@@ -58,6 +58,8 @@ class Layer:
     """Tap that leaves the normalisation (its noise included); None where there is none."""
     normalisation: str | None
     """Tap of the normalisation's first leaf alone."""
+    batch_norm_epsilon: float | None
+    """The normalisation's eps if its first leaf is torch's batch normalisation (or a subclass) in training mode."""
     activation: str | None
     """Tap after the activation function, None where there is none."""
     activation_kind: str | None
@@ -116,13 +118,18 @@ class View:
 
 
 def kind_of(module: nn.Module, name: str) -> str:
-    """"norm", "weight", the name of an activation function, or "other"."""
+    """ "norm", "weight", the name of an activation function, or "other"."""
     spelled = type(module).__name__.lower()
     if type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention):
         return spelled
     if "norm" in spelled or "norm" in name.split("."):
         return "norm"
     return "weight" if any(parameter.ndim >= 2 for parameter in module.parameters()) else "other"
+
+
+def _batch_norm_epsilon(network: nn.Module, leaf: Leaf) -> float | None:
+    module = network.get_submodule(leaf.module) if leaf.module is not None else None
+    return module.eps if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training else None
 
 
 def layers_of(network: nn.Module, leaves: tuple[Leaf, ...]) -> tuple[Layer, ...]:
@@ -134,7 +141,7 @@ def layers_of(network: nn.Module, leaves: tuple[Leaf, ...]) -> tuple[Layer, ...]
     taken: set[str] = set()
     return tuple(
         _layer(network, leaves, first, end, owner, taken)
-        for first, end in zip(starts, [*starts[1:], len(leaves)], strict=True)
+        for first, end in zip(starts, [*starts, len(leaves)][1:], strict=True)
     )
 
 
@@ -175,6 +182,7 @@ def _layer(
         before_normalisation=members[norms[0] - 1].tap if norms else members[0].tap,
         after_normalisation=members[last].tap if norms else None,
         normalisation=members[norms[0]].tap if norms else None,
+        batch_norm_epsilon=_batch_norm_epsilon(network, members[norms[0]]) if norms else None,
         activation=members[activations[0]].tap if activations else None,
         activation_kind=members[activations[0]].kind if activations else None,
     )

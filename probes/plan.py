@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from probes.errors import ProbeError
@@ -113,7 +113,9 @@ def _spelled(reduction: Reduction) -> str:
 def _family(point: Point) -> str:
     if isinstance(point, Along):
         return f"along the {point.direction}"
-    return str(point).split(" at ")[0] + (", weights only" if isinstance(point, Hybrid) and point.moves == "weights" else "")
+    return str(point).split(" at ")[0] + (
+        ", weights only" if isinstance(point, Hybrid) and point.moves == "weights" else ""
+    )
 
 
 def _alike(rows: Sequence[Row]) -> list[list[Row]]:
@@ -143,7 +145,7 @@ def union(needs: Iterable[Need], view: View, has_fixed_batch: bool) -> list[Ask]
     for key in rests:
         asked.setdefault(key, {})
     asks = [
-        Ask(batch, point, tuple(reductions), gradient=(batch, point) in rests)  # type: ignore[arg-type]
+        Ask(batch, point, tuple(reductions), gradient=(batch, point) in rests)
         for (batch, point), reductions in asked.items()
     ]
     return sorted(asks, key=lambda ask: _order(ask, view))
@@ -175,7 +177,9 @@ def _check(need: Need, view: View, has_fixed_batch: bool) -> None:
     if isinstance(point, Hybrid):
         layer = view.layer(point.layer)
         if not isinstance(reduction, GradientNorms | GradientComparison | GradientProducts):
-            raise ProbeError(f"{type(reduction).__name__} at a hybrid: only gradients of the layer's own parameters are")
+            raise ProbeError(
+                f"{type(reduction).__name__} at a hybrid: only gradients of the layer's own parameters are"
+            )
         if not layer.parameters:
             raise ProbeError(f"layer {layer.name!r} has no trained parameters, so there is no gradient to compare")
     if isinstance(reduction, HessianProducts | TapCurvature) and not isinstance(point, Before):
@@ -192,7 +196,7 @@ def _check(need: Need, view: View, has_fixed_batch: bool) -> None:
         raise ProbeError(f"parameter {parameter!r}: not trained here; there are {', '.join(view.parameters)}")
 
 
-def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double: dict[Ask, int]) -> Plan:
+def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double: Mapping[Reduction, int]) -> Plan:
     """The plan for ``asks``.
 
     Args:
@@ -200,7 +204,7 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
         view: the network.
         costs: its arithmetic and bytes.
         reuse: whether the training pass itself is the evaluation Before on the training batch.
-        double: operations of each ask's Hessian-vector products, measured.
+        double: operations that each Hessian-vector product adds to a forward pass, measured.
     """
     rows = []
     for batch in ("train", "fixed"):
@@ -228,7 +232,8 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
                 operations, how = costs.training, "full pass: no order of leaves"
             else:
                 operations = costs.training if ask.backward else costs.forward if ask.forward else 0
-            operations = operations + double.get(ask, 0)
+            if ask.asks("double"):
+                operations += costs.forward + sum(double[reduction] for reduction in ask.of_level("double"))
             rows.append(Row(ask, how, scale * operations / max(costs.training, 1), scale * operations))
     taps = max((2 * sum(costs.taps.get(tap, 0) for tap in ask.hold) for ask in asks), default=0)
     evaluated = any(row.ask.backward and row.operations for row in rows)

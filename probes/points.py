@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +84,6 @@ def check_grid(name: str, multiples: tuple[float, ...]) -> tuple[float, ...]:
     if not grid:
         raise ProbeError(f"{name}=[]: at least one step length is needed, in multiples of the learning rate")
     # written so that NaN fails too
-    if not grid[0] >= 0 or not all(a < b for a, b in zip(grid, grid[1:], strict=False)) or grid[-1] == float("inf"):
+    if not grid[0] >= 0 or not all(a < b for a, b in itertools.pairwise(grid)) or grid[-1] == float("inf"):
         raise ProbeError(f"{name}={list(grid)}: must be finite, ascending, not negative (the walk is along -direction)")
     return grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,14 +15,12 @@ from probes.network import View
 from probes.points import Point
 from probes.reductions import Reduction
 
-Batch = Literal["train", "fixed"]
-
 
 @dataclass(frozen=True)
 class Need:
     """One reduction at one point of one batch ("train": the step's own; "fixed": chosen once)."""
 
-    batch: Batch
+    batch: str
     point: Point
     reduction: Reduction
 

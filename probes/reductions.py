@@ -247,9 +247,9 @@ class TapGradient(TapGradientReduction):
 
 @dataclass(frozen=True)
 class NormalisationTerms(TapGradientReduction):
-    """(6, units) of a batch normalisation with input y and output z, g = dL/dz, yhat = (y - mean) / sqrt(var + eps).
+    """(7, units) of a batch normalisation with input y and output z, g = dL/dz, yhat = (y - mean) / sqrt(var + eps).
 
-    Rows: ||g||^2, <1, g>, <g, yhat>, ||dL/dy||^2, mean, var (biased) of y. Sums in float64 of values as computed.
+    Rows: ||g||^2, <1, g>, <g, yhat>, ||dL/dy||^2, mean, var (biased) of y, number of values per unit. Sums in float64 of values as computed.
     """
 
     before: str
@@ -260,19 +260,25 @@ class NormalisationTerms(TapGradientReduction):
         return (self.before, self.after)
 
     def reduce(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
-        y, g = by_unit(values[self.before]).double(), by_unit(gradients[self.after]).double()
+        tensors = (values[self.before], gradients[self.after], gradients[self.before])
+        y, g, v = (by_unit(tensor) for tensor in tensors)
+        few = max(1, 2**20 // max(y.shape[1], 1))  # float64 copies of a few units at a time
+        parts = [self._rows(*(t[i : i + few].double() for t in (y, g, v))) for i in range(0, len(y), few)]
+        return torch.cat(parts, 1)
+
+    def _rows(self, y: Tensor, g: Tensor, v: Tensor) -> Tensor:
         variance, mean = torch.var_mean(y, 1, correction=0)
         normalised = (y - mean[:, None]) / (variance + self.epsilon).sqrt()[:, None]
-        rows = [g.square().sum(1), g.sum(1), (g * normalised).sum(1)]
-        rows.append(by_unit(gradients[self.before]).double().square().sum(1))
-        return torch.stack([*rows, mean, variance])
+        sums = [g.square().sum(1), g.sum(1), (g * normalised).sum(1), v.square().sum(1)]
+        return torch.stack([*sums, mean, variance, torch.full_like(mean, y.shape[1])])
 
 
 @dataclass(frozen=True)
 class TapCurvature(Reduction):
-    """(2,) of a normalisation with input y and output z, v = dL/dy, u = (gamma / sigma) v by unit.
+    """(2,) of a batch normalisation with input y and output z, v = dL/dy, u = (dz/dy) v.
 
-    v^T (d2L/dy2) v and u^T (d2L/dz2) u: two Hessian-vector products over the layers above. Before only.
+    v^T (d2L/dy2) v and u^T (d2L/dz2) u, all units together: two Hessian-vector products over the layers above. At
+    eps = 0, u = (gamma / sigma) v. Before only.
     """
 
     level = "double"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Schedule:
             raise ProbeError(f"schedule every={self.every}: must be at least 1")
         if self.listed is not None:
             steps = list(self.listed)
-            if not steps or steps[0] < 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+            if not steps or steps[0] < 0 or any(a >= b for a, b in itertools.pairwise(steps)):
                 raise ProbeError(f"schedule at={steps}: must be whole numbers from 0 up, ascending, at least one")
             object.__setattr__(self, "_places", {step: place for place, step in enumerate(steps)})
 
@@ -53,13 +54,15 @@ class Schedule:
     def place(self, step: int) -> int | None:
         """The place of ``step`` in the schedule (0 for the first probed step), None off schedule."""
         if self.listed is not None:
-            return self._places.get(step)  # type: ignore[attr-defined, no-any-return]
+            return self._places.get(step)  # type: ignore[attr-defined]
         return None if step % self.every else step // self.every
 
     def check(self, steps: int) -> None:
         """Refuses listed steps that a run of ``steps`` steps never reaches."""
         if self.listed is not None and self.listed[-1] >= steps:
-            raise ProbeError(f"schedule at=...{self.listed[-1]}: past the end, the last step of this run is {steps - 1}")
+            raise ProbeError(
+                f"schedule at=...{self.listed[-1]}: past the end, the last step of this run is {steps - 1}"
+            )
 
     def __str__(self) -> str:
         if self.listed is None:

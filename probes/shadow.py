@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from probes.chain import chain, is_leaf
 from probes.errors import ProbeError
 from probes.network import Leaf, View, kind_of, layers_of
+from probes.operations import Operations
 
 Visit = Callable[[str, Tensor], None]
 
@@ -72,6 +72,7 @@ class Shadow:
         self._held: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self.taps: list[str] = []
+        self._initial = {name: value.clone() for name, value in self.buffers.items()}
         with torch.no_grad(), restored(self):
             self._find_order(self.cast(inputs))
 
@@ -117,7 +118,9 @@ class Shadow:
 
     def _find_order(self, inputs: Tensor) -> None:
         links = chain(self.network)
-        shared = len(list(self.network.parameters())) != len(list(self.network.named_parameters(remove_duplicate=False)))
+        shared = len(list(self.network.parameters())) != len(
+            list(self.network.named_parameters(remove_duplicate=False))
+        )
         self.links = None if shared else links
         state = RandomState(self.device)
         self.steps: list[Callable[[Tensor], Tensor]] | None = None
@@ -158,10 +161,10 @@ class Shadow:
         for link, step in zip(self.links, self.steps, strict=True):
             given = x.clone()
             version = given._version
-            with FlopCounterMode(display=False) as counter:
+            with Operations() as counter:
                 x = step(given)
             self.in_place.append(given._version != version)
-            leaves.append(self._leaf(link.name, link.module, link.kind, x.shape, counter.get_total_flops()))
+            leaves.append(self._leaf(link.name, link.module, link.kind, x.shape, counter.total))
         return leaves, x
 
     def _watch_once(self, inputs: Tensor) -> list[Leaf]:
@@ -170,9 +173,9 @@ class Shadow:
             if name and is_leaf(module) and not inside:
                 module.register_forward_hook(self._hook(name))
         found: list[tuple[str, tuple[int, ...]]] = []
-        with FlopCounterMode(display=False) as counter:
+        with Operations() as counter:
             self.forward(inputs, lambda tap, value: found.append((tap, tuple(value.shape))))
-        total = counter.get_total_flops()
+        total = counter.total
         self.taps = [tap for tap, _ in found]
         leaves = []
         for place, (tap, shape) in enumerate(found):
@@ -209,7 +212,6 @@ class Shadow:
 def restored(shadow: Shadow) -> Iterator[None]:
     """Puts the shadow's buffers and the global generators back."""
     state = RandomState(shadow.device)
-    shadow._initial = {name: value.clone() for name, value in shadow.buffers.items()}
     try:
         yield
     finally:

@@ -298,7 +298,7 @@ def test_no_seed_changes_a_subset():
         ({"name": "gaussian", "samples": 0}, 8, "data.samples=0: must be"),
         ({"name": "gaussian", "x_variance": -1}, 8, "data.x_variance=-1.0: must be a positive number"),
         ({"name": "gaussian", "a_variance": float("nan")}, 8, "data.a_variance=nan: must be a positive number"),
-        ({"name": "mine", "file": "no_such.py"}, 8, "data.file=no_such.py: no such file"),
+        ({"name": "mine", "file": "no_such.py"}, 8, "data.file=no_such.py: "),
     ],
 )
 def test_wrong_options(options: dict[str, Any], batch_size: int, line: str):

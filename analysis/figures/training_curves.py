@@ -143,9 +143,11 @@ def compute(runs: pd.DataFrame) -> TrainingCurves:
 def _setting(runs: pd.DataFrame, differing: list[str]) -> Setting:
     values = {name: runs[name].iloc[0] for name in [*SETTING, *differing]}
     extra = "".join(f", {name.replace('_', ' ')} {_plain(values[name])}" for name in differing)
-    regression = "squared error" in set(runs["unit"])
+    regression = any(unit.startswith("squared error") for unit in runs["unit"].dropna().unique())
     panels = tuple(_panel(runs, quantity, regression) for quantity in (REGRESSION if regression else CLASSIFICATION))
     one_each = runs.drop_duplicates("run")
+    if one_each.duplicated(["norm", "seed"]).any():  # an option that no column of the table shows
+        extra += ", runs of one norm and seed that differ in other options taken together"
     return Setting(
         title=f"{values['model']} on {values['data']}",
         subtitle=f"learning rate {_plain(values['lr'])}{extra}",
@@ -250,9 +252,13 @@ def _draw_setting(setting: Setting, grid: GridSpec, top: int, column: int, figur
         axes.append(axis)
         _draw_panel(panel, axis)
         axis.tick_params(labelbottom=i == len(setting.panels) - 1)
-    axes[0].set_title(setting.title, pad=18)
-    subtitle = textwrap.fill(setting.subtitle, 48)
-    axes[0].annotate(subtitle, (0.5, 1), (0, 6), "axes fraction", textcoords="offset points", ha="center", va="bottom")
+    subtitle = textwrap.fill(setting.subtitle, 44)
+    above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    gap = 6 + 8 * bool(_note(setting.panels[0]))
+    axes[0].set_title(setting.title, pad=gap + 12 + 10 * subtitle.count("\n"))
+    axes[0].annotate(subtitle, (0.5, 1), (0, gap), ha="center", **above)
+    for axis, panel in zip(axes, setting.panels, strict=True):
+        axis.annotate(_note(panel), (0, 1), (3, 1), ha="left", color="#777777", fontsize="x-small", **above)
     axes[-1].set_xlabel("training step")
     axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
@@ -266,6 +272,11 @@ def _draw_setting(setting: Setting, grid: GridSpec, top: int, column: int, figur
         below.set_bbox_to_anchor((0.5, 0), axes[-1].transAxes + ScaledTranslation(0, -30 / 72, figure.dpi_scale_trans))
 
 
+def _note(panel: Panel) -> str:
+    """What the unit says after its name, such as over what a loss is a mean; the axis' label has no room for it."""
+    return panel.unit.partition(", ")[2]
+
+
 def _divergence(norm: str, steps: tuple[float, ...], runs: int) -> str:
     first = f"{'first ' if len(steps) > 1 else ''}at step {min(steps):,.0f}"
     return f"{norm}: {len(steps)} of {runs} diverged, {first}"
@@ -276,8 +287,8 @@ def _cross(norm: str) -> dict[str, Any]:
 
 
 def _draw_panel(panel: Panel, axes: Axes) -> None:
-    label = panel.quantity.name
-    axes.set_ylabel(label if panel.quantity.accuracy or not panel.unit else f"{label} ({panel.unit})")
+    label, unit = panel.quantity.name, panel.unit.partition(", ")[0]
+    axes.set_ylabel(label if panel.quantity.accuracy or not unit else f"{label} ({unit})")
     if panel.missing:
         _say(axes, panel.missing)
         return
@@ -319,7 +330,7 @@ def _limits(panel: Panel) -> tuple[float | None, float | None]:
     if not len(values):
         return None, None
     if panel.log:
-        return None, float(values.max()) * 2
+        return None, float(values.max()) * 1.3
     return min(0.0, float(values.min())), float(values.max()) * 1.05 or 1.0
 
 

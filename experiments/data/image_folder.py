@@ -129,42 +129,35 @@ def _folder(things: list[Found]) -> Iterator[tuple[list[Found], Callable[[Any], 
 @contextmanager
 def _tar(path: Path) -> Iterator[tuple[list[Found], Callable[[Any], bytes]]]:
     with tarfile.open(path) as archive:
-        members = archive.getmembers()
+        things: list[Found] = [
+            (_components(member.name), "folder" if member.isdir() else "file" if member.isreg() else "other", member)
+            for member in archive.getmembers()
+        ]
         # tarfile takes a damaged or missing header for the end, and the rest of the images would silently be missing
         stream = archive.fileobj
         assert stream is not None
         stream.seek(archive.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it breaks off before its end")
+        while stream.read(1 << 20):  # gzip compares its checksum only at the very end
+            pass
 
         def read(member: tarfile.TarInfo) -> bytes:
             file = archive.extractfile(member)
             assert file is not None  # only regular members are read
             return file.read()
 
-        yield (
-            [
-                (
-                    _components(member.name),
-                    "folder" if member.isdir() else "file" if member.isreg() else "other",
-                    member,
-                )
-                for member in members
-            ],
-            read,
-        )
+        yield things, read
 
 
 @contextmanager
 def _zip(path: Path) -> Iterator[tuple[list[Found], Callable[[Any], bytes]]]:
     with zipfile.ZipFile(path) as archive:
-        yield (
-            [
-                (_components(member.filename), "folder" if member.is_dir() else "file", member)
-                for member in archive.infolist()
-            ],
-            archive.read,
-        )
+        things: list[Found] = [
+            (_components(member.filename), "folder" if member.is_dir() else "file", member)
+            for member in archive.infolist()
+        ]
+        yield things, archive.read
 
 
 @contextmanager

@@ -1,0 +1,214 @@
+"""Distributions of activations, and how they drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probes.errors import ProbeError
+from probes.network import Layer, View
+from probes.points import After, Before, Point
+from probes.protocol import At, Declaration, Field, Need
+from probes.randomness import seeded_generator
+from probes.reductions import Histogram, Moments, Quantiles, Saturated
+
+_PLACES = ("before_normalisation", "after_normalisation")
+_SATURATING = ("relu", "sigmoid", "tanh")
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Per layer, before and after its normalisation, on the training batch and on a fixed batch, in train mode.
+
+    Of each unit: mean and (biased) variance; of some units, drawn once: percentiles; of the layer: a histogram over
+    fixed edges; the share of saturated values of sigmoid and tanh and of dead units of ReLU, after the activation
+    function (Ioffe & Szegedy 2015, figure 1; Santurkar et al. 2018, figures 1, 2, 6, 8 and 9). Drift of mean and variance (absolute, averaged over units) and the Wasserstein-1 distance (averaged over
+    the drawn units): *by the update* (After against Before, same batch, same noise) and *between steps* (each step's
+    own batch and noise), since the last probed step and since the first.
+
+    Args:
+        layers: names; None for all.
+        batches: "train", "fixed" or both.
+        low, high, bins: edges of the histograms; two more bins count what is below and above.
+        units: number of units drawn per layer for percentiles and Wasserstein-1.
+        levels: of the percentiles, ascending, in [0, 1].
+        resolution: quantiles from which Wasserstein-1 is summed.
+        saturation: values nearer than this share to the ends of sigmoid's or tanh's range are saturated.
+        every: measure at every that-many-th step of the base schedule.
+
+    Raises:
+        ProbeError: an option out of its range.
+    """
+
+    layers: tuple[str, ...] | None = None
+    batches: tuple[str, ...] = ("train", "fixed")
+    low: float = -4.0
+    high: float = 4.0
+    bins: int = 64
+    units: int = 4
+    levels: tuple[float, ...] = (0.15, 0.5, 0.85)
+    resolution: int = 32
+    saturation: float = 0.05
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.batches or not set(self.batches) <= {"train", "fixed"}:
+            raise ProbeError(f"activations batches={list(self.batches)}: must be 'train', 'fixed' or both")
+        if not (-float("inf") < self.low < self.high < float("inf")) or self.bins < 1:
+            raise ProbeError(f"activations low={self.low} high={self.high} bins={self.bins}: low < high, bins >= 1")
+        levels = list(self.levels)
+        if not levels or levels != sorted(set(levels)) or not 0 <= levels[0] <= levels[-1] <= 1:
+            raise ProbeError(f"activations levels={levels}: must be ascending, in [0, 1], at least one")
+        if self.units < 1 or self.resolution < 1 or not 0 < self.saturation < 1:
+            raise ProbeError(
+                f"activations units={self.units} resolution={self.resolution} saturation={self.saturation}: "
+                "the first two must be at least 1, the last between 0 and 1"
+            )
+
+    # ---- what is asked
+
+    def _sites(self, network: View) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+        """(batch, place, [(layer, tap)])."""
+        for batch in self.batches:
+            for place in _PLACES:
+                taps = [(x.name, getattr(x, place)) for x in network.select(self.layers)]
+                found = [(name, tap) for name, tap in taps if tap is not None]
+                if found:
+                    yield batch, place, found
+
+    def _chosen(self, network: View, tap: str) -> tuple[int, ...]:
+        shape = network.leaf(tap).shape
+        width = shape[1] if len(shape) > 1 else 1
+        order = torch.randperm(width, generator=seeded_generator("cpu", "units", tap))
+        return tuple(sorted(order[: self.units].tolist()))
+
+    def _moments(self, batch: str, point: Point, tap: str) -> Need:
+        return Need(batch, point, Moments(tap))
+
+    def _quantiles(self, network: View, batch: str, point: Point, tap: str) -> Need:
+        middles = tuple((k + 0.5) / self.resolution for k in range(self.resolution))
+        return Need(batch, point, Quantiles(tap, self._chosen(network, tap), (*self.levels, *middles)))
+
+    def _histogram(self, batch: str, tap: str) -> Need:
+        return Need(batch, Before(), Histogram(tap, self.low, self.high, self.bins))
+
+    def _saturating(self, network: View) -> dict[str, list[Layer]]:
+        layers = [layer for layer in network.select(self.layers) if layer.activation_kind in _SATURATING]
+        kinds = {"dead": [x for x in layers if x.activation_kind == "relu"]}
+        kinds["saturated"] = [x for x in layers if x.activation_kind != "relu"]
+        return {metric: found for metric, found in kinds.items() if found}
+
+    def _saturation(self, batch: str, layer: Layer) -> Need:
+        assert layer.activation is not None
+        return Need(batch, Before(), Saturated(layer.activation, layer.activation_kind, 1 - self.saturation))  # type: ignore[arg-type]
+
+    def declare(self, network: View) -> Declaration:
+        """See :class:`probes.protocol.Probe`."""
+        needs: list[Need] = []
+        remember: list[Need] = []
+        fields: dict[str, Field] = {}
+        for batch, place, taps in self._sites(network):
+            names = tuple(name for name, _ in taps)
+            for metric, unit, point, reference in _SUMMARIES:
+                fields[f"{metric}_{place}.{batch}"] = Field(
+                    f"{metric}_{place}", unit, reference, batch, point, dims=("layer",), layer=names
+                )
+            for name, tap in taps:
+                start = [self._moments(batch, Before(), tap), self._quantiles(network, batch, Before(), tap)]
+                after = [self._moments(batch, After(), tap), self._quantiles(network, batch, After(), tap)]
+                needs += [*start, *after, self._histogram(batch, tap)]
+                remember += start
+                fields |= self._arrays(network, batch, place, name, tap)
+        for batch in self.batches:
+            for metric, layers in self._saturating(network).items():
+                needs += [self._saturation(batch, layer) for layer in layers]
+                names = tuple(layer.name for layer in layers)
+                reference = "Ioffe & Szegedy 2015, section 1" if metric == "saturated" else "units 0 on the whole batch"
+                fields[f"{metric}.{batch}"] = Field(
+                    metric, "fraction", reference, batch, "before", dims=("layer",), layer=names
+                )
+        return Declaration(tuple(needs), fields, tuple(remember))
+
+    def _arrays(self, network: View, batch: str, place: str, name: str, tap: str) -> dict[str, Field]:
+        shape, chosen = network.leaf(tap).shape, self._chosen(network, tap)
+        width = shape[1] if len(shape) > 1 else 1
+        edges = tuple(self.low + (self.high - self.low) * k / self.bins for k in range(self.bins + 1))
+
+        def array(
+            metric: str, unit: str, reference: str, dims: tuple[str, ...], shape: tuple[int, ...], x: object
+        ) -> Field:
+            return Field(f"{metric}_{place}", unit, reference, batch, "before", dims, (name,), x, shape)  # type: ignore[arg-type]
+
+        figure = "Santurkar et al. 2018, figure"
+        percentiles = f"Ioffe & Szegedy 2015, figure 1; units {', '.join(map(str, chosen))}"
+        return {
+            f"unit_mean_{place}.{batch}.{name}": array(
+                "unit_mean", "activation", f"{figure} 8", ("unit",), (width,), None
+            ),
+            f"unit_variance_{place}.{batch}.{name}": array(
+                "unit_variance", "activation^2", f"{figure} 8", ("unit",), (width,), None
+            ),
+            f"histogram_{place}.{batch}.{name}": array(
+                "histogram", "count", f"{figure}s 1 (c), 2, 6, 9", ("bin",), (self.bins + 2,), edges
+            ),
+            f"percentiles_{place}.{batch}.{name}": array(
+                "percentiles",
+                "activation",
+                percentiles,
+                ("unit", "level"),
+                (len(chosen), len(self.levels)),
+                self.levels,
+            ),
+        }
+
+    # ---- what is made of it
+
+    def measure(self, at: At) -> Mapping[str, Tensor]:
+        """See :class:`probes.protocol.Probe`."""
+        answer: dict[str, Tensor] = {}
+        for batch, place, taps in self._sites(at.network):
+            rows = []
+            for name, tap in taps:
+                moments = self._moments(batch, Before(), tap)
+                quantiles = self._quantiles(at.network, batch, Before(), tap)
+                now = (at[moments], at[quantiles])
+                after = (at[self._moments(batch, After(), tap)], at[self._quantiles(at.network, batch, After(), tap)])
+                last = (at.previous(moments), at.previous(quantiles))
+                start = (at.first(moments), at.first(quantiles))
+                drifts = [value for then in (after, last, start) for value in self._drift(now, then)]
+                rows.append(torch.stack([now[0][0].mean(), now[0][1].mean(), *drifts]))
+                suffix = f"{place}.{batch}.{name}"
+                answer[f"unit_mean_{suffix}"], answer[f"unit_variance_{suffix}"] = now[0][0], now[0][1]
+                answer[f"histogram_{suffix}"] = at[self._histogram(batch, tap)]
+                answer[f"percentiles_{suffix}"] = now[1][:, : len(self.levels)]
+            for (metric, *_), values in zip(_SUMMARIES, torch.stack(rows).unbind(1), strict=True):
+                answer[f"{metric}_{place}.{batch}"] = values
+        for batch in self.batches:
+            for metric, layers in self._saturating(at.network).items():
+                answer[f"{metric}.{batch}"] = torch.cat([at[self._saturation(batch, layer)] for layer in layers])
+        return answer
+
+    def _drift(self, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """|mean - mean'|, |var - var'|, averaged over units; Wasserstein-1, averaged over the drawn units."""
+        moments = (then[0] - now[0]).abs().mean(1)
+        middles = (then[1] - now[1])[:, len(self.levels) :].abs()
+        return [moments[0], moments[1], middles.mean()]
+
+
+_SUMMARIES = (
+    ("mean", "activation", "before", "average over units"),
+    ("variance", "activation^2", "before", "average over units"),
+    *(
+        (
+            f"{what}_{since}",
+            unit,
+            "after" if since == "drift_by_update" else "before",
+            "Santurkar et al. 2018, figure 8",
+        )
+        for since in ("drift_by_update", "drift_since_last", "drift_since_start")
+        for what, unit in (("mean", "activation"), ("variance", "activation^2"), ("wasserstein", "activation"))
+    ),
+)

@@ -1,0 +1,104 @@
+"""Internal covariate shift as the change of gradients (Santurkar et al. 2018, Definition 2.1, figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probes.errors import ProbeError
+from probes.network import Layer, View
+from probes.points import Before, Hybrid, Moves
+from probes.protocol import At, Declaration, Field, Need
+from probes.reductions import GradientComparison, GradientNorms
+
+_BEFORE = Need("train", Before(), GradientNorms())
+
+
+@dataclass(frozen=True)
+class InternalCovariateShift:
+    """||G_i - G'_i||, that over ||G_i||, and cos(G_i, G'_i), for each layer i.
+
+    G_i is the gradient of the training batch's loss with respect to layer i's weights at theta_t; G'_i the one after
+    the layers before i, and only they, have moved by the real update of this step; the same batch, the same noise. The
+    same for the layer's gamma and its beta. Of a reparametrised weight the gradient is that of what is trained.
+
+    Args:
+        layers: names; None for all with trained weights.
+        moves: the preceding layers move with gamma and beta ("all"), or with their weight leaves only ("weights").
+        every: measure at every that-many-th step of the base schedule.
+
+    Raises:
+        ProbeError: no such layer, or one without trained weights.
+    """
+
+    layers: tuple[str, ...] | None = None
+    moves: Moves = "all"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.moves not in ("all", "weights"):
+            raise ProbeError(f"ics moves={self.moves!r}: must be 'all' or 'weights'")
+
+    def _layers(self, network: View) -> list[Layer]:
+        chosen = network.select(self.layers)
+        if self.layers is None:
+            return [layer for layer in chosen if layer.weights]
+        for layer in chosen:
+            if not layer.weights:
+                raise ProbeError(f"layer {layer.name!r} has no trained weights")
+        return list(chosen)
+
+    def _groups(self, network: View) -> dict[str, dict[str, tuple[str, ...]]]:
+        """prefix of the metric -> layer -> parameters."""
+        layers = self._layers(network)
+        return {
+            "ics": {layer.name: layer.weights for layer in layers},
+            "ics_gamma": {layer.name: (layer.gamma,) for layer in layers if layer.gamma is not None},
+            "ics_beta": {layer.name: (layer.beta,) for layer in layers if layer.beta is not None},
+        }
+
+    @property
+    def _label(self) -> str:
+        return "" if self.moves == "all" else "_weights_move"
+
+    def _needs(self, layer: str) -> tuple[Need, Need]:
+        point = Hybrid(layer, self.moves)
+        return Need("train", point, GradientComparison()), Need("train", point, GradientNorms())
+
+    def declare(self, network: View) -> Declaration:
+        """See :class:`probes.protocol.Probe`."""
+        layers = self._layers(network)
+        if not layers:
+            raise ProbeError("ics: no layer of this network has trained weights")
+        needs = [_BEFORE, *(need for layer in layers for need in self._needs(layer.name))]
+        fields = {}
+        for group, members in self._groups(network).items():
+            for what, unit in (("l2", "loss/parameter"), ("relative", "1"), ("cosine", "1")):
+                if members:
+                    key = f"{group}_{what}{self._label}"
+                    reference = "Santurkar et al. 2018, Definition 2.1"
+                    names = tuple(members)
+                    fields[key] = Field(key, unit, reference, "train", "hybrid", dims=("layer",), layer=names)
+        return Declaration(tuple(needs), fields)
+
+    def measure(self, at: At) -> Mapping[str, Tensor]:
+        """See :class:`probes.protocol.Probe`."""
+        answer = {}
+        for group, members in self._groups(at.network).items():
+            if not members:
+                continue
+            rows = []
+            for name, parameters in members.items():
+                own = at.network.layer(name).parameters
+                places = [own.index(parameter) for parameter in parameters]
+                comparison, norms = (at[need] for need in self._needs(name))
+                difference = comparison[0, places].norm()
+                before = at[_BEFORE][at.network.places(parameters)].norm()
+                cosine = comparison[1, places].sum() / (before * norms[places].norm())
+                rows.append(torch.stack([difference, difference / before, cosine]))
+            for what, values in zip(("l2", "relative", "cosine"), torch.stack(rows).unbind(1), strict=True):
+                answer[f"{group}_{what}{self._label}"] = values
+        return answer

@@ -1,0 +1,163 @@
+"""Probes in a run: unnoticed by training, recorded, resumed, and put on afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import experiments
+import experiments.errors
+from analysis import load_runs
+from experiments.errors import WrongInput
+from tests.conftest import sample
+from tests.runs import DEEP_LINEAR, MLP, VGG, checkpoint, differences, small
+from tests.test_resume import NORMS
+
+NETS = {"deep_linear": DEEP_LINEAR, "vgg": [*VGG, "model.dropout=0.3"], "mlp": MLP}
+PROBES = ["probes=[landscape,ics,gradients]", "probes.every=3", "probes.fixed_batch=20"]
+MATRIX = [(net, norm) for net in NETS for norm in NORMS]
+
+
+def assert_unnoticed(tmp_path: Path, net: str, norm: str) -> None:
+    chosen = [*NETS[net], f"norm={norm}", "steps=8"]
+    plain = experiments.run(small(tmp_path, *chosen)).path
+    probed = experiments.run(small(tmp_path, *chosen, *PROBES)).path
+    assert plain != probed
+    one, other = checkpoint(plain), checkpoint(probed)
+    for part in ("network", "optimiser", "generators"):
+        assert differences(one[part], other[part], part) == []
+    logs = [[json.loads(x) for x in (path / "records.jsonl").read_text().splitlines()] for path in (plain, probed)]
+    assert [x for x in logs[1] if x["probe"] == "training"] == logs[0]
+    assert {x["step"] for x in logs[1] if x["probe"] == "ics"} == {0, 3, 6}
+
+
+@pytest.mark.parametrize(("net", "norm"), sample(MATRIX, 5))
+def test_training_does_not_notice_the_probes(tmp_path: Path, net: str, norm: str) -> None:
+    assert_unnoticed(tmp_path, net, norm)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("net", "norm"), MATRIX)
+def test_training_does_not_notice_the_probes_in_full(tmp_path: Path, net: str, norm: str) -> None:
+    assert_unnoticed(tmp_path, net, norm)
+
+
+def test_probing_again_at_kept_checkpoints_measures_what_the_run_would_have(tmp_path: Path) -> None:
+    kept = experiments.run(small(tmp_path, *MLP, "norm=noisy_batch", "steps=8", "checkpoint.keep=[2,5]")).path
+    during = experiments.run(small(tmp_path, *MLP, "norm=noisy_batch", "steps=8", *PROBES, "probes.at=[2,5]")).path
+    again = experiments.run(small(tmp_path, *PROBES, f"probe_again={kept}"))
+    table = load_runs(tmp_path).set_index("run")
+    mine, theirs = (table.loc[path.name] for path in (again.path, during))
+    theirs = theirs[theirs.probe != "training"]
+    columns = ["step", "probe", "metric", "layer", "x", "value"]
+    assert len(mine) > 50
+    assert mine[columns].astype(str).to_numpy().tolist() == theirs[columns].astype(str).to_numpy().tolist()
+    assert not experiments.run(small(tmp_path, *PROBES, f"probe_again={kept}")).trained
+    with pytest.raises(WrongInput, match=r"kept steps of .* are \[2, 5\]"):
+        experiments.run(small(tmp_path, *PROBES, f"probe_again={kept}", "probes.at=[3]"))
+    with pytest.raises(WrongInput, match="needs probes"):
+        experiments.run(small(tmp_path, f"probe_again={kept}"))
+    with pytest.raises(WrongInput, match="kept no checkpoints"):
+        experiments.run(small(tmp_path, *PROBES, f"probe_again={during}"))
+
+
+OWN_PROBE = """
+import torch
+from probes import Before, Declaration, Field, Need
+from probes.reductions import LossParts
+
+class TwiceTheLoss:
+    def __init__(self, *, factor: float = 2.0):
+        self.factor = factor
+    def declare(self, network):
+        self.need = Need("train", Before(), LossParts())
+        return Declaration((self.need,), {"twice": Field("twice", "nats", "own", "train", "before")})
+    def measure(self, at):
+        return {"twice": RETURNED}
+"""
+
+
+def own_probe(folder: Path, returned: str) -> str:
+    (folder / "own.py").write_text(OWN_PROBE.replace("RETURNED", returned))
+    return f"+probes.use.mine={{name: TwiceTheLoss, file: {folder}/own.py, factor: 2}}"
+
+
+def test_a_users_own_probe_is_one_class_and_one_entry(tmp_path: Path) -> None:
+    chosen = own_probe(tmp_path, "self.factor * at[self.need][0]")
+    outcome = experiments.run(small(tmp_path / "runs", chosen, "probes.every=2"))
+    table = load_runs(outcome.path)
+    twice = table[table.metric == "twice"].set_index("step").value
+    loss = table[(table.metric == "loss") & (table.batch == "train")].set_index("step").value
+    assert (twice == 2 * loss.loc[twice.index]).all()
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "unknown probe": (["+probes.use.x={name: landscap}"], "probes.use.x.name=landscap: unknown probe; did you mean"),
+    "unknown option": (["probes=landscape", "+probes.use.landscape.presett=vgg"], "did you mean 'preset'"),
+    "wrong type": (["probes=landscape", "probes.use.landscape.random=many"], "random=many: must be a whole number"),
+    "unknown layer": (["probes=ics", "probes.use.ics.layers=[conv9]"], "fc1"),
+    "empty grid": (["probes=landscape", "probes.use.landscape.multiples=[]"], "multiples"),
+    "unsorted grid": (["probes=landscape", "probes.use.landscape.multiples=[2,1]"], "multiples"),
+    "past the end": (["probes=ics", "probes.at=[3,99]"], "past the end"),
+    "unsorted schedule": (["probes=ics", "probes.at=[3,1]"], "ascending"),
+    "fixed batch too large": (["probes=ics", "probes.fixed_batch=65"], "probes.fixed_batch=65: must be from 1 to 64"),
+    "no name": (["+probes.use.x={preset: vgg}"], "must be a group of options with a name"),
+    "every": (["probes=ics", "probes.every=0"], "probes.every=0: must be a whole number, at least 1"),
+    "spacing": (["probes=ics", "probes.spacing=cubic"], "probes.spacing=cubic: "),
+}
+
+
+@pytest.mark.parametrize("case", list(WRONG))
+def test_wrong_input_is_refused_before_training_starts(tmp_path: Path, case: str) -> None:
+    overrides, message = WRONG[case]
+    with pytest.raises(WrongInput) as caught:
+        experiments.run(small(tmp_path / "runs", *overrides))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [("torch.zeros(3)", "mine"), ("'text'", "mine"), ("at.nothing", "nothing")],
+)
+def test_a_users_probe_that_breaks_its_word_ends_the_run_in_one_line(
+    tmp_path: Path, returned: str, message: str
+) -> None:
+    with pytest.raises((WrongInput, experiments.errors.RunFailure), match=message):
+        experiments.run(small(tmp_path / "runs", own_probe(tmp_path, returned)))
+
+
+def test_a_network_whose_loss_is_not_deterministic_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import time\nfrom torch import nn\n\n\nclass Clock(nn.Module):\n"
+        "    def __init__(self, layer):\n        super().__init__()\n"
+        "    def forward(self, y):\n        return y * (1 + 1e-3 * (time.perf_counter_ns() % 1000))\n"
+    )
+    own = ["norm.name=Clock", f"norm.file={tmp_path}/own.py", "~norm.eps", "~norm.momentum"]
+    with pytest.raises(WrongInput, match="not a function of parameters.*'fc1.norm' .Clock"):
+        experiments.run(small(tmp_path / "runs", *own, "probes=gradients"))
+
+
+def test_the_plan_is_stored_and_dry_stops_after_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config: Any = small(tmp_path, *PROBES, "dry=true")
+    with caplog.at_level("INFO"):
+        experiments.run(config)
+    assert "forward-backward passes" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    path = experiments.run(small(tmp_path, *PROBES)).path
+    (start,) = json.loads((path / "provenance.json").read_text())["starts"]
+    assert "forward-backward passes" in start["plan"]
+
+
+def test_float64_evaluation_of_a_float32_run(tmp_path: Path) -> None:
+    chosen = ["norm=batch", *PROBES]
+    single = load_runs(experiments.run(small(tmp_path, *chosen)).path)
+    double = load_runs(experiments.run(small(tmp_path, *chosen, "probes.dtype=float64")).path)
+    pick = [t[(t.metric == "landscape_loss") & (t.step == 3)].value.to_numpy() for t in (single, double)]
+    assert (pick[0] != pick[1]).any()
+    torch.testing.assert_close(torch.tensor(pick[0]), torch.tensor(pick[1]), rtol=1e-4, atol=1e-6)

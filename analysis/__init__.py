@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.loader import load_arrays, load_runs, load_status
+    from analysis.loader import load_arrays, load_descriptions, load_runs, load_status
 
-__all__ = ["load_arrays", "load_runs", "load_status"]
+__all__ = ["load_arrays", "load_descriptions", "load_runs", "load_status"]
 
 
 def __getattr__(name: str) -> Any:

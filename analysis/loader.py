@@ -15,8 +15,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -126,6 +127,25 @@ def load_status(path: PathOrPaths) -> pd.DataFrame:
     )
 
 
+def load_descriptions(path: PathOrPaths, *, results_version: int | None = None) -> list[dict[str, Any]]:
+    """What was run and how, one dictionary per run, in the order of `load_runs`; no records are read.
+
+    Keys: run, experiment, folder, results_version, config (the whole resolved one), status and starts (provenance: one
+    entry per start, with its time, host, command, git_commit, versions, device and plan; empty where there is none).
+
+    Raises WrongInput and DamagedFile as `load_runs` does.
+    """
+
+    def describe(run: _Run) -> dict[str, Any]:
+        starts = _json(run.folder / "provenance.json").get("starts") if "provenance.json" in run.files else []
+        if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+            raise DamagedFile(f"{run.folder / 'provenance.json'} is damaged: it must hold a list of starts")
+        own = {"run": run.name, "experiment": run.experiment, "folder": run.folder, "results_version": run.version}
+        return {**own, "config": dict(run.config), "status": dict(run.status), "starts": starts}
+
+    return _in_parallel(describe, _read_runs(path, results_version))
+
+
 def load_arrays(
     metric: str, path: PathOrPaths, probe: str | None = None, *, results_version: int | None = None
 ) -> Arrays:
@@ -165,8 +185,9 @@ def load_arrays(
 class Arrays(Sequence["xr.DataArray"]):
     """Arrays that are read when taken: `arrays[3]`, or `for array in arrays.where(norm="batch", layer="conv1")`.
 
-    `.entries` is a table with one row per array: run, probe, key, metric, batch, point, dims, unit, reference and the
-    columns of the run (norm, lr, seed, ...). A DataArray has dims ("step", declared dims), coordinates step, layer and
+    `.entries` is a table with one row per array: run, probe, key, metric, batch, point, dims, layer (of an array of one
+    layer), x (its edges or levels, where they are no dimension), unit, reference and the columns of the run (norm, lr,
+    seed, ...). A DataArray has dims ("step", declared dims), coordinates step, layer and
     x where they are declared, and the row of `.entries` as attrs. Taking one raises DamagedFile where its file is
     damaged.
     """
@@ -393,6 +414,8 @@ class _Field:
     layer: tuple[str, ...] | None
     x: tuple[float, ...] | None
     reference: str
+    of_layer: str | None = None  # the one layer of an array without that dimension
+    edges: tuple[float, ...] | None = None  # the numbers along another dimension of an array: edges of bins, levels
 
     @property
     def in_records(self) -> bool:
@@ -421,6 +444,8 @@ def _fields(run: _Run) -> dict[str, dict[str, _Field]]:
                     layer=tuple(spec["layer"]) if "layer" in spec["dims"] and spec["layer"] is not None else None,
                     x=tuple(map(float, spec["x"])) if "x" in spec["dims"] and spec["x"] is not None else None,
                     reference=spec["reference"],
+                    of_layer=spec["layer"][0] if "layer" not in spec["dims"] and spec["layer"] else None,
+                    edges=tuple(map(float, spec["x"])) if "x" not in spec["dims"] and spec["x"] is not None else None,
                 )
                 for key, spec in keys.items()
             }
@@ -583,6 +608,8 @@ class _Entry:
             "batch": self.spec.batch,
             "point": self.spec.point,
             "dims": self.spec.dims,
+            "layer": self.spec.of_layer,
+            "x": self.spec.edges,
             "unit": self.spec.unit,
             "reference": self.spec.reference,
             **{name: self.run.column(name) for name in RUN_COLUMNS if name != "run"},
@@ -596,12 +623,12 @@ def _read_array(entry: _Entry) -> xr.DataArray:
     by_step: dict[int, np.ndarray] = {}
     merged = folder / "arrays.npz"
     if merged.exists():
-        for member, value in _from_npz(merged, lambda member: member.rpartition("/")[0] == name).items():
-            by_step[_step(member.rpartition("/")[2], merged)] = value
+        by_step.update(_from_merged(merged, name))
     # A run that went on after its end has later chunks beside the merged file.
     for chunk in sorted(folder.glob("arrays/step-*.npz")):
-        for value in _from_npz(chunk, lambda member: member == name).values():
-            by_step[_step(chunk.stem, chunk)] = value
+        with _damage_named(chunk), chunk.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if name in archive.files:
+                by_step[_step(chunk.stem, chunk)] = archive[name]
     steps = sorted(by_step)
     shapes = {value.shape for value in by_step.values()} or {(0,) * len(spec.dims)}
     known = {dim: np.array(names) for dim, names in (("layer", spec.layer), ("x", spec.x)) if names is not None}
@@ -629,9 +656,33 @@ def _step(text: str, path: Path) -> int:
         raise DamagedFile(f"{path} is damaged: {text!r} is no step") from None
 
 
-def _from_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {member: archive[member] for member in archive.files if wanted(member)}
+        yield
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedFile(f"{path} is damaged ({str(error) or type(error).__name__})") from error
+
+
+def _from_merged(path: Path, name: str) -> dict[int, np.ndarray]:
+    with _damage_named(path):
+        state = path.stat()
+        archive, members = _opened(path, state.st_size, state.st_mtime_ns)
+        if f"{name}/steps.npy" not in members:
+            return {}
+        steps, values = (_member(archive, f"{name}/{part}.npy") for part in ("steps", "values"))
+        if steps.ndim != 1 or values.shape[:1] != steps.shape:
+            raise ValueError(f"{name} has {values.shape} values for {steps.shape} steps")
+        return dict(zip(steps.tolist(), values, strict=True))
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as file:
+        found: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return found
+
+
+@lru_cache(maxsize=8)  # the list of contents of a run is long, and figures take several arrays of one run
+def _opened(path: Path, size: int, modified: int) -> tuple[zipfile.ZipFile, frozenset[str]]:
+    archive = zipfile.ZipFile(path)
+    return archive, frozenset(archive.namelist())

@@ -139,16 +139,23 @@ class Records:
         if not chunks:
             return
         merged_path = self.folder / "arrays.npz"
-        merged: dict[str, np.ndarray] = {}
+        by_key: dict[str, dict[int, np.ndarray]] = {}
         try:
             if merged_path.exists():
                 with open(merged_path, "rb") as file, np.load(file, allow_pickle=False) as earlier:
-                    merged.update({name: earlier[name] for name in earlier.files})
+                    for key in (name.removesuffix("/steps") for name in earlier.files if name.endswith("/steps")):
+                        steps, values = earlier[f"{key}/steps"].tolist(), earlier[f"{key}/values"]
+                        by_key[key] = dict(zip(steps, values, strict=True))
             for chunk in chunks:
                 with open(chunk, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                    merged.update({f"{name}/{_step_of(chunk)}": arrays[name] for name in arrays.files})
+                    for key in arrays.files:
+                        by_key.setdefault(key, {})[_step_of(chunk)] = arrays[key]
         except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
             raise RunFailure(f"{self.folder / 'arrays'}: an array file is damaged: {error}") from error
+        merged = {}
+        for key, by_step in by_key.items():
+            merged[f"{key}/steps"] = np.array(sorted(by_step), dtype=np.int64)
+            merged[f"{key}/values"] = np.stack([by_step[step] for step in sorted(by_step)])
         _write_npz(merged_path, merged)
         for chunk in chunks:
             chunk.unlink()

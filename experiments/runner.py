@@ -161,6 +161,7 @@ def build_training(
         steps=config["steps"],
         loss_reduction=optim["loss"],
         evaluate_every=config["evaluation"]["every"],
+        test_every=config["evaluation"]["test_every"],
         evaluation_batch_size=config["evaluation"]["batch_size"],
         diverged_above=config["diverged_above"],
         probes=build_probes(config, network, objective, data, learning_rate, recorder, probe_at),

@@ -33,6 +33,8 @@ class Evaluation:
 
     every: int = 50
     """Steps between evaluations; step 0 and the end are always evaluated."""
+    test_every: int = 1
+    """The test set at every that-many-th evaluation."""
     batch_size: int = 1000
     """Samples per forward pass over the test set (memory only; no effect on results but rounding)."""
 
@@ -77,6 +79,8 @@ class Config:
     numerics: Numerics = field(default_factory=Numerics)
     evaluation: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    scale: Any = MISSING
+    """Sizes that experiments refer to: demo or full; no effect beside them."""
     steps: int = MISSING
     seed: int = 0
     diverged_above: float = 1e8
@@ -117,6 +121,7 @@ def validate(config: Mapping[str, Any]) -> None:
     _number(config, "seed", at_least=0, whole=True)
     _number(config, "threads", at_least=1, whole=True)
     _number(config, "evaluation.every", at_least=1, whole=True)
+    _number(config, "evaluation.test_every", at_least=1, whole=True)
     _number(config, "evaluation.batch_size", at_least=1, whole=True)
     _number(config, "checkpoint.seconds", at_least=0)
     _number(config, "diverged_above", above=0)

@@ -42,6 +42,7 @@ PROVENANCE_KEYS = frozenset(
         "label",
         "checkpoint",
         "probe_again",
+        "scale",
         "data.root",
         "data.download",
         "data.cache",

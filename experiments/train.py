@@ -63,6 +63,7 @@ class Training:
     steps: int
     loss_reduction: str
     evaluate_every: int
+    test_every: int
     evaluation_batch_size: int
     diverged_above: float
     probes: Probing
@@ -78,7 +79,7 @@ def train(run: Training, start: int, journal: Journal) -> int | None:
     for step in range(start, run.steps):
         batch = run.data.batch(step)
         due = step % run.evaluate_every == 0
-        test = held_out_values(run) if due else {}
+        test = held_out_values(run) if step % (run.evaluate_every * run.test_every) == 0 else {}
         with run.probes.around(step, batch) as forward:
             loss = train_step(run, forward, batch)
         value = loss.total.item()

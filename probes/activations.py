@@ -25,9 +25,11 @@ class Activations:
 
     Of each unit: mean and (biased) variance; of some units, drawn once: percentiles; of the layer: a histogram over
     fixed edges; the share of saturated values of sigmoid and tanh and of dead units of ReLU, after the activation
-    function (Ioffe & Szegedy 2015, figure 1; Santurkar et al. 2018, figures 1, 2, 6, 8 and 9). Drift of mean and variance (absolute, averaged over units) and the Wasserstein-1 distance (averaged over
-    the drawn units): *by the update* (After against Before, same batch, same noise) and *between steps* (each step's
-    own batch and noise), since the last probed step and since the first.
+    function (Ioffe & Szegedy 2015, figure 1; Santurkar et al. 2018, figures 1, 2, 6, 8 and 9).
+
+    Drift of mean and variance (absolute, averaged over units) and the Wasserstein-1 distance (averaged over the drawn
+    units): *by the update* (After against Before, same batch, same noise) and *between steps* (each step's own batch
+    and noise), since the last probed step and since the first.
 
     Args:
         layers: names; None for all.

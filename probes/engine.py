@@ -168,8 +168,8 @@ class Probes:
             f"share of training: {100 * share:.1f} %"
             if not math.isnan(share)
             else "share of training: length not known",
-            f"memory: {self.plan.held_bytes / mebibyte:.1f} MiB kept, {self.plan.peak_bytes / mebibyte:.1f} MiB more during "
-            f"a probed step ({self.plan.tap_bytes / mebibyte:.1f} MiB of them taps and their gradients)",
+            f"memory: {self.plan.held_bytes / mebibyte:.1f} MiB kept, {self.plan.peak_bytes / mebibyte:.1f} MiB more "
+            f"during a probed step ({self.plan.tap_bytes / mebibyte:.1f} MiB of them taps and their gradients)",
         ]
         return "\n".join(lines)
 

@@ -93,18 +93,18 @@ class Collector:
         for reduction in self.ask.of(ask_for.LossParts):
             self.add(reduction, torch.stack([loss.total, loss.data_loss, loss.penalty]))
 
+    @torch.no_grad()
     def parameters(self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> None:
         """What is asked of the parameters at the point; ``start`` is theta_t."""
         for reduction in self.ask.reductions:
             if isinstance(reduction, ask_for.ParameterNorms):
                 self.add(reduction, ask_for.norms(list(values.values())))
             elif isinstance(reduction, ask_for.UpdateNorms):
-                self.add(
-                    reduction, torch.stack([ask_for.norm(v.double() - start[n].double()) for n, v in values.items()])
-                )
+                self.add(reduction, ask_for.distances(list(values.values()), [start[n] for n in values]))
             elif isinstance(reduction, ask_for.ParameterValues):
                 self.add(reduction, values[reduction.parameter].detach().clone())
 
+    @torch.no_grad()
     def gradients(
         self, gradients: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None, values: Mapping[str, Tensor]
     ) -> None:
@@ -120,11 +120,11 @@ class Collector:
             elif isinstance(reduction, ask_for.GradientValues):
                 self.add(reduction, gradients[reduction.parameter].clone())
 
+    @torch.no_grad()
     def tap_gradients(self, held: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         """What is asked of the gradients at taps."""
-        with torch.no_grad():
-            for reduction in self.ask.of(TapGradientReduction):
-                self.add(reduction, reduction.reduce({n: v.detach() for n, v in held.items()}, gradients))
+        for reduction in self.ask.of(TapGradientReduction):
+            self.add(reduction, reduction.reduce({n: v.detach() for n, v in held.items()}, gradients))
 
 
 def nothing(tap: str, value: Tensor) -> None:
@@ -263,7 +263,7 @@ class Evaluator:
             first = torch.autograd.grad(total, tap, create_graph=True)[0]
             if first.requires_grad:
                 along = torch.autograd.grad(first, tap, direction, retain_graph=True, materialize_grads=True)[0]
-                values.append(ask_for.product(direction, along))
+                values.append(ask_for.products([direction], [along])[0])
             else:  # linear above this tap
                 values.append(torch.zeros((), dtype=torch.float64, device=tap.device))
         collector.add(reduction, torch.stack(values))

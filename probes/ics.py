@@ -64,16 +64,15 @@ class InternalCovariateShift:
     def _label(self) -> str:
         return "" if self.moves == "all" else "_weights_move"
 
-    def _needs(self, layer: str) -> tuple[Need, Need]:
-        point = Hybrid(layer, self.moves)
-        return Need("train", point, GradientComparison()), Need("train", point, GradientNorms())
+    def _need(self, layer: str) -> Need:
+        return Need("train", Hybrid(layer, self.moves), GradientComparison())
 
     def declare(self, network: View) -> Declaration:
         """See :class:`probes.protocol.Probe`."""
         layers = self._layers(network)
         if not layers:
             raise ProbeError("ics: no layer of this network has trained weights")
-        needs = [_BEFORE, *(need for layer in layers for need in self._needs(layer.name))]
+        needs = [_BEFORE, *(self._need(layer.name) for layer in layers)]
         fields = {}
         for group, members in self._groups(network).items():
             for what, unit in (("l2", "loss/parameter"), ("relative", "1"), ("cosine", "1")):
@@ -94,10 +93,10 @@ class InternalCovariateShift:
             for name, parameters in members.items():
                 own = at.network.layer(name).parameters
                 places = [own.index(parameter) for parameter in parameters]
-                comparison, norms = (at[need] for need in self._needs(name))
+                comparison = at[self._need(name)]
                 difference = comparison[0, places].norm()
                 before = at[_BEFORE][at.network.places(parameters)].norm()
-                cosine = comparison[1, places].sum() / (before * norms[places].norm())
+                cosine = comparison[1, places].sum() / (before * comparison[2, places].norm())
                 rows.append(torch.stack([difference, difference / before, cosine]))
             for what, values in zip(("l2", "relative", "cosine"), torch.stack(rows).unbind(1), strict=True):
                 answer[f"{group}_{what}{self._label}"] = values

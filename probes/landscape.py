@@ -90,7 +90,6 @@ class Landscape:
             for multiple in self.grid:
                 point = Along(multiple, direction, index)
                 needs += [Need("train", point, LossParts()), Need("train", point, GradientComparison())]
-                needs += [Need("train", point, GradientNorms())]
                 if direction == "update":
                     needs += [Need("train", point, UpdateNorms())]
             for metric, unit, where in (
@@ -118,16 +117,15 @@ class Landscape:
         for suffix, (direction, index) in self._lines().items():
             points = [Along(multiple, direction, index) for multiple in self.grid]
             losses = torch.stack([at[Need("train", point, LossParts())] for point in points])
-            pairs = torch.stack([at[Need("train", point, GradientComparison())] for point in points])
-            norms = torch.stack([at[Need("train", point, GradientNorms())].norm() for point in points])
-            differences = pairs[:, 0].norm(dim=1)
+            found = torch.stack([at[Need("train", point, GradientComparison())] for point in points])
+            differences = found[:, 0].norm(dim=1)
             distances = torch.tensor(self.grid, dtype=torch.float64) * at.learning_rate * length
             if direction == "update":
                 distances = torch.stack([at[Need("train", point, UpdateNorms())].norm() for point in points])
             answer["landscape_loss" + suffix] = losses[:, 0]
             answer["landscape_data_loss" + suffix] = losses[:, 1]
             answer["gradient_difference" + suffix] = differences
-            answer["gradient_cosine" + suffix] = pairs[:, 1].sum(1) / (norms * length)
+            answer["gradient_cosine" + suffix] = found[:, 1].sum(1) / (found[:, 2].norm(dim=1) * length)
             answer["effective_beta" + suffix] = differences / distances
         if self.limit == "hessian":
             answer["effective_beta_limit_by_hessian"] = at[_HESSIAN][0].norm() / length

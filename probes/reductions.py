@@ -6,7 +6,9 @@ taken in float64: in float32 the norm of two million numbers is off by 4e-5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -64,7 +66,7 @@ class GradientNorms(Reduction):
 
 @dataclass(frozen=True)
 class GradientComparison(Reduction):
-    """(2, parameters): norm of the difference from Before's gradient on the same batch; inner product with it."""
+    """(3, parameters): norm of the difference from Before's gradient on the same batch; inner product with it; norm."""
 
     level = "backward"
 
@@ -91,35 +93,53 @@ class HessianProducts(Reduction):
     level = "double"
 
 
-def norm(values: Tensor) -> Tensor:
-    """Euclidean norm, accumulated in float64; scalar."""
-    flat = values.detach().reshape(-1).double()
-    return torch.dot(flat, flat).sqrt()
+_SMALL, _PIECE = 2**13, 2**17
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product, accumulated in float64; scalar."""
-    return torch.dot(a.detach().reshape(-1).double(), b.detach().reshape(-1).double())
+def sums(terms: Callable[..., Sequence[Tensor]], *lists: Sequence[Tensor]) -> Tensor:
+    """(terms, tensors): for each tensor (or pair of tensors) the sums of ``terms``, taken in float64.
+
+    Small tensors are taken together and large ones in pieces that fit a cache: on one core that is 6 times faster
+    than tensor by tensor.
+
+    Args:
+        terms: maps flat float64 pieces, one of each list, to tensors of the same length that are to be summed.
+        lists: tensors of equal shapes at equal places.
+    """
+    small = [i for i, value in enumerate(lists[0]) if value.numel() <= _SMALL]
+    found: dict[int, Tensor] = {}
+    if small:
+        flat = [torch.cat([values[i].detach().reshape(-1) for i in small]).double() for values in lists]
+        lengths = torch.tensor([lists[0][i].numel() for i in small], device=flat[0].device)
+        stacked = torch.stack(list(terms(*flat)), 1)
+        found.update(zip(small, torch.segment_reduce(stacked, "sum", lengths=lengths), strict=True))
+    for i in range(len(lists[0])):
+        if i not in found:
+            pieces = zip(*(values[i].detach().reshape(-1).split(_PIECE) for values in lists), strict=True)
+            parts = [torch.stack([t.sum() for t in terms(*(x.double() for x in piece))]) for piece in pieces]
+            found[i] = torch.stack(parts).sum(0)
+    return torch.stack([found[i] for i in range(len(lists[0]))], 1)
 
 
 def norms(values: Sequence[Tensor]) -> Tensor:
-    """(n,): norm of each tensor."""
-    return torch.stack([norm(value) for value in values])
+    """(n,): Euclidean norm of each tensor."""
+    return sums(lambda a: (a.square(),), values)[0].sqrt()
 
 
 def products(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """(n,): inner product of each pair."""
-    return torch.stack([product(x, y) for x, y in zip(a, b, strict=True)])
+    return sums(lambda x, y: (x * y,), a, b)[0]
+
+
+def distances(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """(n,): norm of the difference of each pair."""
+    return sums(lambda x, y: ((x - y).square(),), a, b)[0].sqrt()
 
 
 def comparison(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
-    """(2, n): norms of the differences, inner products."""
-    differences, inner = [], []
-    for gradient, before in zip(gradients, reference, strict=True):
-        a, b = gradient.detach().reshape(-1).double(), before.detach().reshape(-1).double()
-        inner.append(torch.dot(a, b))
-        differences.append(norm(a - b))
-    return torch.stack([torch.stack(differences), torch.stack(inner)])
+    """(3, n): norms of the differences, inner products, norms of ``gradients``."""
+    found = sums(lambda x, y: ((x - y).square(), x * y, x.square()), gradients, reference)
+    return torch.stack([found[0].sqrt(), found[1], found[2].sqrt()])
 
 
 # ---- of taps; a unit is a channel of (samples, channels, ...), a column of (samples, features)
@@ -148,14 +168,24 @@ class Moments(TapReduction):
     def reduce(self, values: Tensor) -> Tensor:
         if values.ndim < 2:
             values = values.reshape(-1, 1)
-        axes = [0, *range(2, values.ndim)]
-        variance, mean = torch.var_mean(values, axes, correction=0)
-        return torch.stack([mean, variance])
+        if values.ndim == 2 or values.device.type != "cpu":
+            variance, mean = torch.var_mean(values, [0, *range(2, values.ndim)], correction=0)
+            return torch.stack([mean, variance])
+        # by sample first, a few samples at a time: 3 times faster there than over all axes at once
+        few = max(1, 2**19 // max(values[0].numel(), 1))
+        means, variances = [], []
+        for part in values.flatten(2).split(few):
+            mean = part.mean(2, keepdim=True)
+            means.append(mean[:, :, 0].double())
+            variances.append((part - mean).square_().mean(2).double())
+        by_sample = torch.cat(means)
+        within, between = torch.cat(variances).mean(0), by_sample.var(0, correction=0)
+        return torch.stack([by_sample.mean(0), within + between])
 
 
 @dataclass(frozen=True)
 class Histogram(TapReduction):
-    """(bins + 2,): counts below ``low``, in ``bins`` equal bins of [low, high], above ``high``; over all units.
+    """(bins + 2,): counts below ``low``, in ``bins`` equal bins of [low, high), from ``high`` up; over all units.
 
     NaN is counted nowhere.
     """
@@ -165,14 +195,12 @@ class Histogram(TapReduction):
     bins: int
 
     def reduce(self, values: Tensor) -> Tensor:
-        below, above = (values < self.low).sum(), (values > self.high).sum()
-        if values.device.type == "cpu":
-            inside = torch.histc(values.reshape(-1), self.bins, self.low, self.high)
-        else:  # histc adds in no fixed order there
-            kept = values[(values >= self.low) & (values <= self.high)]
-            place = ((kept - self.low) * (self.bins / (self.high - self.low))).long().clamp_(max=self.bins - 1)
-            inside = torch.bincount(place, minlength=self.bins)
-        return torch.cat([below.double().reshape(1), inside.double(), above.double().reshape(1)])
+        counts = torch.zeros(self.bins + 3, dtype=torch.int64, device=values.device)
+        for part in values.reshape(-1).split(2**16 if values.device.type == "cpu" else 2**24):
+            place = (part - self.low).mul_(self.bins / (self.high - self.low)).add_(1).clamp_(0, self.bins + 1)
+            place.nan_to_num_(self.bins + 2)
+            counts += torch.bincount(place.to(torch.int32), minlength=self.bins + 3)
+        return counts[:-1]
 
 
 @dataclass(frozen=True)
@@ -183,10 +211,25 @@ class Quantiles(TapReduction):
     levels: tuple[float, ...]
 
     def reduce(self, values: Tensor) -> Tensor:
-        chosen = by_unit(values)[list(self.units)].sort(dim=1).values.double()
-        place = torch.tensor(self.levels, dtype=torch.float64, device=values.device) * (chosen.shape[1] - 1)
-        low, high = chosen[:, place.floor().long()], chosen[:, place.ceil().long()]
-        return low + (high - low) * (place - place.floor())
+        if values.ndim < 2:
+            values = values.reshape(-1, 1)
+        chosen = values[:, list(self.units)].transpose(0, 1).flatten(1)
+        if chosen.device.type == "cpu" and chosen.dtype in (torch.float32, torch.float64):
+            chosen = chosen.contiguous()
+            chosen.numpy().sort(axis=1)  # the tensor itself is sorted; torch's own sort takes 20 times as long
+        else:
+            chosen = chosen.sort(dim=1).values
+        low, high, weight = _places(self.levels, chosen.shape[1])
+        below, above = chosen[:, low].double(), chosen[:, high].double()
+        return below + (above - below) * weight.to(values.device)
+
+
+@functools.lru_cache(maxsize=256)
+def _places(levels: tuple[float, ...], count: int) -> tuple[list[int], list[int], Tensor]:
+    places = [level * (count - 1) for level in levels]
+    low = [math.floor(place) for place in places]
+    weight = torch.tensor([place - floor for place, floor in zip(places, low, strict=True)], dtype=torch.float64)
+    return low, [math.ceil(place) for place in places], weight
 
 
 @dataclass(frozen=True)
@@ -202,10 +245,11 @@ class Saturated(TapReduction):
 
     def reduce(self, values: Tensor) -> Tensor:
         if self.activation == "relu":
-            dead = (by_unit(values) == 0).all(dim=1)
+            axes = [0, *range(2, values.ndim)]
+            dead = (values.amax(axes) == 0) & (values.amin(axes) == 0)
             return dead.double().mean().reshape(1)
         outer = (2 * values - 1).abs() if self.activation == "sigmoid" else values.abs()
-        return (outer > self.threshold).double().mean().reshape(1)
+        return torch.count_nonzero(outer > self.threshold).double().reshape(1) / values.numel()
 
 
 @dataclass(frozen=True)
@@ -249,7 +293,8 @@ class TapGradient(TapGradientReduction):
 class NormalisationTerms(TapGradientReduction):
     """(7, units) of a batch normalisation with input y and output z, g = dL/dz, yhat = (y - mean) / sqrt(var + eps).
 
-    Rows: ||g||^2, <1, g>, <g, yhat>, ||dL/dy||^2, mean, var (biased) of y, number of values per unit. Sums in float64 of values as computed.
+    Rows: ||g||^2, <1, g>, <g, yhat>, ||dL/dy||^2, mean and (biased) variance of y, number of values per unit. Sums in
+    float64 of values as computed.
     """
 
     before: str

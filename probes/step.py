@@ -14,7 +14,7 @@ from probes.hybrid import hybrids
 from probes.plan import Plan, after_in_ascent, is_before
 from probes.points import After, Along, Before, Hybrid, Point
 from probes.randomness import seeded_generator
-from probes.reductions import norm
+from probes.reductions import norms
 from probes.shadow import RandomState, Shadow, walk
 
 
@@ -138,8 +138,8 @@ class ProbedStep:
                 ascents.setdefault(point.moves, []).append(ask)
             elif ask is not after:
                 self._move_to(point)
-                names = list(view.layer(point.layer).parameters) if isinstance(point, Hybrid) else None
-                evaluator.evaluate(ask, inputs, targets, self.results, reference, self.start, names)
+                only = view.layer(point.layer).parameters if isinstance(point, Hybrid) else None
+                evaluator.evaluate(ask, inputs, targets, self.results, reference, self.start, only)
         for moves, ascent in ascents.items():
             last = after if moves == "all" else None
             hybrids(evaluator, ascent, last, inputs, targets, self.results, reference, self.start, self.end)
@@ -215,8 +215,7 @@ class ProbedStep:
         device = self.setting.shadow.device
         generator = seeded_generator(device, self.setting.evaluator.seed, self.step, "direction", point.index)
         drawn = [torch.randn(g.shape, generator=generator, device=device).to(dtype) for g in self.gradient.values()]
-        length = torch.stack([norm(g) for g in self.gradient.values()]).norm()
-        scale = length / torch.stack([norm(d) for d in drawn]).norm()
+        scale = norms(list(self.gradient.values())).norm() / norms(drawn).norm()
         return names, [d * scale.to(dtype) for d in drawn]
 
 

@@ -390,7 +390,11 @@ def write_arrays(folder: Path, steps: range, *, merged: bool, seed: int = 0) -> 
         step: {"activations/histogram": histogram[i], "activations/moments": moments[i]} for i, step in enumerate(steps)
     }
     if merged:
-        np.savez(folder / "arrays.npz", **{f"{k}/{s}": v for s, chunk in chunks.items() for k, v in chunk.items()})
+        np.savez(
+            folder / "arrays.npz",
+            **{f"activations/{name}/values": v for name, v in (("histogram", histogram), ("moments", moments))},
+            **{f"activations/{name}/steps": np.array(steps) for name in ("histogram", "moments")},
+        )
     else:
         (folder / "arrays").mkdir()
         for step, chunk in chunks.items():
@@ -433,6 +437,10 @@ def test_arrays_of_a_run_that_went_on_after_its_end(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array, np.concatenate([first, second]))
 
 
+def one_array(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"activations/{name}/values": values, f"activations/{name}/steps": np.array([0])}
+
+
 def test_arrays_are_lazy_and_damage_is_named(tmp_path: Path) -> None:
     folder = write_run(tmp_path, lines=log(1))
     (folder / "arrays.npz").write_bytes(b"PK\x03\x04 cut")
@@ -440,16 +448,16 @@ def test_arrays_are_lazy_and_damage_is_named(tmp_path: Path) -> None:
     assert list(arrays.entries.norm) == ["batch"]
     with pytest.raises(DamagedFile, match=r"arrays\.npz is damaged"):
         arrays[0]
-    np.savez(folder / "arrays.npz", **{"activations/histogram/0": np.array([{"a": 1}], dtype=object)})
+    np.savez(folder / "arrays.npz", **one_array("histogram", np.array([{"a": 1}], dtype=object)))
     with pytest.raises(DamagedFile, match=r"arrays\.npz is damaged"):
         arrays[0]
-    np.savez(folder / "arrays.npz", **{"activations/histogram/0": np.zeros((3, 5))})
+    np.savez(folder / "arrays.npz", **one_array("histogram", np.zeros((1, 3, 5))))
     with pytest.raises(DamagedFile, match="does not fit"):
         arrays[0]
-    np.savez(folder / "arrays.npz", **{"activations/histogram/0": np.zeros(5)})
+    np.savez(folder / "arrays.npz", **one_array("histogram", np.zeros((1, 5))))
     with pytest.raises(DamagedFile, match="shapes"):
         arrays[0]
-    np.savez(folder / "arrays.npz", **{"activations/other/0": np.zeros(5)})
+    np.savez(folder / "arrays.npz", **one_array("other", np.zeros((1, 5))))
     assert arrays[0].shape == (0, 0, 0)
 
 

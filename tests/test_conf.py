@@ -24,7 +24,7 @@ EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes_and_begins_with_a_comment(group: str, name: str) -> None:
-    config = experiments.compose([f"{group}={name}"])
+    config = experiments.compose([f"{'+' if group == 'setting' else ''}{group}={name}"])
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert (CONF / group / f"{name}.yaml").read_text().startswith("#")
 
@@ -47,10 +47,24 @@ def test_every_experiment_is_labelled_and_says_how_to_run_it(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_three_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "load_data", functools.partial(runner.load_data, stand_in=True))
-    overrides = [f"experiment={name}", "steps=3", "evaluation.every=1", f"runs_dir={tmp_path}", "data.test_subset=20"]
-    if experiments.compose([f"experiment={name}"]).data.name == "gaussian":
-        overrides.remove("data.test_subset=20")
+    """At scale=demo trained and probed; at scale=full composed and, where small enough, trained too."""
     sweep = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    for norm in {str(sweep["norm"]).split(",")[i] for i in (0, -1)}:
-        outcome = experiments.run(experiments.compose([*overrides, f"norm={norm}"]))
+    last = str(sweep["norm"]).split(",")[-1]
+    for scale in ("demo", "full"):
+        config = experiments.compose([f"experiment={name}", f"scale={scale}", f"norm={last}"])
+        overrides = ["steps=3", "evaluation.every=1", "probes.every=2", f"runs_dir={tmp_path}"]
+        if config.data.name != "gaussian":
+            overrides.append("data.test_subset=20")
+        if config.model.name == "vgg16":
+            overrides += [
+                "model.width=0.125",
+                "optim.batch_size=16",
+                "probes.fixed_batch=16",
+                "probes.use.landscape.multiples=[1.0]",
+            ]
+        if config.model.name == "vgg11":
+            overrides += ["optim.batch_size=16"]
+        outcome = experiments.run(
+            experiments.compose([f"experiment={name}", f"scale={scale}", f"norm={last}", *overrides])
+        )
         assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from probes import Gradients, InternalCovariateShift, Landscape, Objective, ProbeError, Probes, Schedule
+from probes import Gradients, InternalCovariateShift, Landscape, Objective, Probes, Schedule
 from probes.operations import Operations
 from probes.randomness import at_step
 from tests import slow_twins as twin
-from tests.conftest import sample
 
 CROSS_ENTROPY = nn.functional.cross_entropy
 ALL_NORMS = list(twin.NORMS)
@@ -450,6 +449,3 @@ def test_names_of_the_package_are_there():
         assert getattr(probes, name) is not None
     with pytest.raises(AttributeError):
         probes.nothing_of_the_kind  # noqa: B018
-
-
-del sample, ProbeError

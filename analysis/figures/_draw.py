@@ -1,0 +1,276 @@
+"""Drawing a sheet: columns of panels on a given figure, notes and legends outside the data."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import ScaledTranslation
+
+from analysis import statistics
+from analysis.figures._sheet import Band, Column, Curve, Panel, Sheet, drawable
+from analysis.style import in_order, norm_style
+
+FEW = 5  # with fewer runs than this, each is drawn too
+WIDTH, HEIGHT = 3.1, 1.65  # of a panel, inches
+ACROSS = 4  # columns side by side; more go below
+ENTRY = 1.03  # of the legend, inches
+NOTE = {"color": "#777777", "fontsize": "x-small"}
+ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+LEVELS = ((0, (1, 1)), (0, (4, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (2, 2)))
+
+
+def draw_sheet(sheet: Sheet, figure: Figure | SubFigure, *, across: int = ACROSS, bands: str = "") -> tuple[float, float]:
+    """Draws every column on an empty figure with constrained layout; gives the size it needs, in inches.
+
+    bands: what a band between two ends is, for the legend.
+    """
+    if not sheet.columns:
+        say(figure.subplots(), sheet.nothing)
+        return WIDTH * 1.5, HEIGHT
+    rows_of = math.ceil(len(sheet.columns) / across)
+    columns = math.ceil(len(sheet.columns) / rows_of)
+    panels = max(len(column.panels) for column in sheet.columns)
+    fine = math.lcm(*(len(column.panels) for column in sheet.columns))
+    grid = figure.add_gridspec(fine * rows_of, columns)
+    for i, column in enumerate(sheet.columns):
+        height = fine // len(column.panels)
+        top = fine * (i // columns)
+        axes: list[Axes] = []
+        for row, panel in enumerate(column.panels):
+            place = grid[top + row * height : top + (row + 1) * height, i % columns]
+            axes.append(figure.add_subplot(place, sharex=axes[0] if axes else None))
+            _draw_panel(panel, axes[-1], len(column.setting.runs))
+            axes[-1].tick_params(labelbottom=row == len(column.panels) - 1)
+        _head(column, axes)
+        _foot(column, axes[-1])
+    width = max(WIDTH * columns, 3.6)
+    _legend(sheet, figure, width, bands)
+    return width, (HEIGHT * panels + 0.55) * rows_of + 0.45 + 0.13 * len(sheet.notes)
+
+
+def sized(sheet: Sheet, figure: Figure, *, across: int = ACROSS, bands: str = "") -> None:
+    """Draws a sheet alone on a figure and sets the figure's size."""
+    figure.set_size_inches(*draw_sheet(sheet, figure, across=across, bands=bands))
+
+
+# --------------------------------------------------------------------------------------------------- around the columns
+
+
+def _head(column: Column, axes: Sequence[Axes]) -> None:
+    subtitle = textwrap.fill(column.setting.subtitle, 44)
+    notes = [textwrap.fill("; ".join(_notes(panel)), 62) for panel in column.panels]
+    gap = 5 + 7 * (notes[0].count("\n") + 1 if notes[0] else 0)
+    title = f"{column.title}: {column.setting.title}" if column.title else column.setting.title
+    title = textwrap.fill(title, 34)
+    axes[0].set_title(title, pad=gap + 12 + 10 * subtitle.count("\n"))
+    axes[0].annotate(subtitle, (0.5, 1), (0, gap), ha="center", **ABOVE)
+    for axis, note in zip(axes, notes, strict=True):
+        axis.annotate(note, (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
+
+
+def _notes(panel: Panel) -> list[str]:
+    """What the unit says after its name, such as over what a loss is a mean, and what else the panel has to say."""
+    return [*filter(None, (panel.unit.partition(", ")[2],)), *panel.notes]
+
+
+def _foot(column: Column, last: Axes) -> None:
+    last.set_xlabel("training step")
+    last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    steps = [c.steps for panel in column.panels for c in panel.all_curves() if len(c.steps)]
+    if steps:  # a published curve that goes on beyond our last step does not squeeze ours
+        first, end = min(s.min() for s in steps), max(s.max() for s in steps)
+        pad = 0.025 * (end - first) or 1
+        last.set_xlim(first - pad, end + pad)
+    drawn = {curve.norm for panel in column.panels for curve in panel.all_curves()}
+    diverged = {norm: steps for norm, steps in column.setting.diverged.items() if norm in drawn or not drawn}
+    if diverged:
+        counts = column.setting.counts
+        handles = [
+            Line2D([], [], linestyle="", label=_divergence(norm, steps, counts[norm]), **_cross(norm))
+            for norm, steps in diverged.items()
+        ]
+        below = last.legend(handles=handles, loc="upper center", handlelength=1.2, borderaxespad=0)
+        # 30 points below the axis, under the ticks' and the axis' labels, whatever the height of the panel.
+        shift = ScaledTranslation(0, -30 / 72, last.get_figure(root=True).dpi_scale_trans)  # type: ignore[union-attr]
+        below.set_bbox_to_anchor((0.5, 0), last.transAxes + shift)
+
+
+def _divergence(norm: str, steps: tuple[float, ...], runs: int) -> str:
+    first = f"{'first ' if len(steps) > 1 else ''}at step {min(steps):,.0f}"
+    return f"{norm}: {len(steps)} of {runs} diverged, {first}"
+
+
+def _legend(sheet: Sheet, figure: Figure | SubFigure, width: float, bands: str) -> None:
+    panels = [panel for column in sheet.columns for panel in column.panels]
+    curves = [curve for panel in panels for curve in panel.all_curves()]
+    norms = in_order(
+        {curve.norm for curve in curves} or {norm for column in sheet.columns for norm in column.setting.norms}
+    )
+    handles = [Line2D([], [], label=norm, **norm_style(norm).line()) for norm in norms]
+    seen: dict[str, float] = {c.label: c.shade for c in curves if c.label and c.shade is not None}
+    handles += [Line2D([], [], label=label, color=shaded(shade), marker="") for label, shade in seen.items()]
+    if seen and all(c.shade is not None for c in curves):
+        handles = handles[len(norms) :]
+    if any(panel.published for panel in panels):
+        handles.append(Line2D([], [], label="published", color="#555555", linestyle=":", linewidth=1.1))
+    levels = list(dict.fromkeys(label for panel in panels for label, _ in panel.levels))
+    handles += [
+        Line2D([], [], label=label, color="#444444", linestyle=LEVELS[i % len(LEVELS)], linewidth=0.9)
+        for i, label in enumerate(levels)
+    ]
+    entry = max(ENTRY, 0.55 + 0.062 * max(len(str(h.get_label())) for h in handles))
+    rows = math.ceil(len(handles) * entry / width)
+    words = [*explained(sheet, bands), *sheet.notes]
+    if sheet.left_out:
+        words.append(f"{sheet.left_out} more settings are not drawn: give fewer runs to see them")
+    title = "\n".join(textwrap.fill(word, int(width * 19)) for word in words)
+    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / rows), title=title)
+
+
+def explained(sheet: Sheet, bands: str) -> list[str]:
+    """What lines and bands are, and over how many seeds."""
+    shown = {c.norm for column in sheet.columns for panel in column.panels for c in panel.all_curves()}
+    counts = {n for column in sheet.columns for norm, n in column.setting.counts.items() if norm in shown or not shown}
+    has_bands = any(panel.bands for column in sheet.columns for panel in column.panels)
+    if counts == {1}:
+        return [f"one run each{f'; {bands}' if has_bands else ''}"]
+    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    thin = "; thin: each seed" if min(counts) < FEW else ""
+    if has_bands:
+        return [f"{bands}: medians over seeds of both ends ({seeds} seeds){thin}"]
+    return [f"{statistics.describe()} ({seeds} seeds){thin}"]
+
+
+# --------------------------------------------------------------------------------------------------------- in the panel
+
+
+def _cross(norm: str) -> dict[str, Any]:
+    return {"marker": "X", "markersize": 7, "color": norm_style(norm).colour, "markeredgecolor": "white"}
+
+
+def shaded(shade: float) -> tuple[float, ...]:
+    """A colour of the sequential map, for things in an order; dark to light, readable in grey."""
+    return tuple(matplotlib.colormaps["viridis"](0.02 + 0.83 * shade))
+
+
+def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:
+    unit = panel.unit.partition(", ")[0]
+    plain = panel.scale in ("accuracy", "cosine") or unit in ("", "1", "fraction")
+    axes.set_ylabel(textwrap.fill(panel.name if plain else f"{panel.name} ({unit})", 28), linespacing=1.05)
+    if panel.missing:
+        say(axes, panel.missing)
+        return
+    if panel.log:
+        axes.set_yscale("log")
+    for band in panel.bands:
+        _draw_band(band, panel, axes)
+    for order, curve in enumerate(panel.curves):
+        _draw_curve(curve, panel, axes, order)
+    for one in panel.published:
+        style = {"color": norm_style(one.curve.norm).colour, "linestyle": ":", "linewidth": 1.0, "zorder": 2.5}
+        for values in (one.curve.low, one.curve.high)[: len(one.distances)]:
+            axes.plot(one.curve.steps, np.where(drawable(values, panel.log), values, np.nan), **style)
+    for i, (_, value) in enumerate(panel.levels):
+        axes.axhline(value, color="#444444", linestyle=LEVELS[i % len(LEVELS)], linewidth=0.9, zorder=1.5)
+    axes.set_ylim(*_limits(panel))
+    if panel.log:
+        _log_ticks(axes)
+    bottom, top = axes.get_ylim()
+    for curve in panel.all_curves():
+        for divergence in curve.diverged:
+            fallback = bottom if panel.scale in ("accuracy", "cosine") else top
+            value = divergence.value if drawable(np.array(divergence.value), panel.log) else fallback
+            axes.plot(divergence.step, min(max(value, bottom), top), **_cross(curve.norm), clip_on=False, zorder=5)
+    if panel.scale == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _draw_curve(curve: Curve, panel: Panel, axes: Axes, order: int) -> None:
+    style = norm_style(curve.norm)
+    line = style.line() if curve.shade is None else {"color": shaded(curve.shade), "marker": style.marker}
+    centre, low, high = (
+        np.where(drawable(v, panel.log), v, np.nan) for v in (curve.median, curve.least, curve.greatest)
+    )
+    if len(curve.runs) > 1:
+        axes.fill_between(curve.steps, low, high, color=line["color"], alpha=0.13, linewidth=0)
+        if len(curve.runs) < FEW:
+            each = np.where(drawable(curve.each, panel.log), curve.each, np.nan)
+            axes.plot(curve.steps, each.T, color=line["color"], linewidth=0.5, alpha=0.45)
+    every = max(1, len(curve.steps) // 6)
+    # Markers of different lines stand at different steps, so that none hides another.
+    start = order * every // max(1, len(panel.curves)) if len(curve.steps) > 6 else 0
+    axes.plot(curve.steps, centre, **line, markevery=(start, every), markeredgecolor="white")
+
+
+def _draw_band(band: Band, panel: Panel, axes: Axes) -> None:
+    style, steps = norm_style(band.low.norm), band.low.steps
+    low, high = (np.where(drawable(c.median, panel.log), c.median, np.nan) for c in (band.low, band.high))
+    # Where the lower end cannot be drawn (0 on a logarithmic axis) the band goes down to the axis.
+    floor = np.where(np.isnan(low) & ~np.isnan(high), np.nanmin(low) if not np.isnan(low).all() else high, low)
+    alone = dict(marker=style.marker) if len(steps) < 2 else {}
+    axes.fill_between(steps, floor, high, color=style.colour, alpha=0.2, linewidth=0)
+    for end, values in ((band.low, low), (band.high, high)):
+        if 1 < len(end.runs) < FEW:
+            each = np.where(drawable(end.each, panel.log), end.each, np.nan)
+            axes.plot(steps, each.T, color=style.colour, linewidth=0.4, alpha=0.4)
+        axes.plot(steps, values, **{**style.line(), "marker": "", **alone}, linewidth=1.0)
+
+
+def _limits(panel: Panel) -> tuple[float | None, float | None]:
+    """Accuracy from 0 to 1. A loss that went off before its run diverged does not squeeze the other lines."""
+    if panel.scale == "accuracy":
+        return 0.0, 1.02
+    curves = panel.all_curves()
+    tame = [c.each[[run not in {d.run for d in c.diverged} for run in c.runs]].ravel() for c in curves]
+    values = np.concatenate([*tame, *(np.array([value]) for _, value in panel.levels)])
+    values = values[drawable(values, panel.log)]
+    if panel.scale == "cosine":
+        return min(-0.05, float(values.min()) - 0.05) if len(values) else -1.05, 1.05
+    if not len(values):
+        return None, None
+    low, high = float(values.min()), float(values.max())
+    if panel.log:
+        pad = (high / low) ** 0.06 if high > low else 2.0
+        return low / pad, high * pad
+    return min(0.0, low * 1.05), high * 1.05 if high > 0 else 1.0
+
+
+def _log_ticks(axes: Axes) -> None:
+    """Powers of ten; within less than two of them, labelled steps between."""
+    low, high = axes.get_ylim()
+    decades = math.log10(high / low)
+    if decades > 1.6:
+        axes.yaxis.set_major_locator(LogLocator(numticks=5))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        return
+    subs = (1.0, 2.0, 5.0) if decades > 0.5 else tuple(np.arange(1.0, 10.0, 1.0))
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12) if decades > 0.15 else MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float, _: object = None) -> str:
+    if value == 0 or 1e-2 <= abs(value) < 1e4:
+        return f"{value:g}"
+    return f"{value:.2g}".replace("e+0", "e").replace("e-0", "e-")
+
+
+def say(axes: Axes, text: str) -> None:
+    """Words in place of a picture."""
+    axes.set_facecolor("#f7f7f7")
+    axes.set_yticks([])
+    axes.tick_params(bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    wrapped = "\n".join(textwrap.fill(line, 40) for line in text.splitlines())
+    axes.text(0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", color="#666666", style="italic")

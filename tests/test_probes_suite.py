@@ -1,0 +1,125 @@
+"""Every probe on every normalisation in every kind of network of the suite."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.data.batches import DataSpec
+from experiments.models import build_model
+from experiments.norms import NORMS
+from probes import Activations, Gradients, InternalCovariateShift, Landscape, Objective, Probes, Theory
+from tests import slow_twins as twin
+from tests.conftest import sample
+from tests.test_probes import assert_equal_states, everything, sgd, train_step
+
+IMAGES = DataSpec((1, 8, 8), 3, "classification")
+VECTORS = DataSpec((5,), 5, "regression")
+KINDS = {
+    "vgg_small": (IMAGES, {"width": 0.125, "dropout": 0.2}),
+    "vgg_small-after": (IMAGES, {"width": 0.125, "placement": "after", "activation": "tanh"}),
+    "mlp": (IMAGES, {"widths": (6, 4), "activation": "sigmoid", "dropout": 0.2}),
+    "deep_linear": (VECTORS, {"depth": 5, "dimension": 5}),
+}
+CASES = [
+    (kind, norm, reuse)
+    for kind, norm, reuse in itertools.product(KINDS, NORMS.names(), [True, False])
+    if not ((norm == "instance" and KINDS[kind][0] is VECTORS) or (norm == "instance" and kind == "mlp"))
+]
+
+
+def build_case(kind, norm):
+    spec, options = KINDS[kind]
+    norm_options = {"name": norm, "file": None, **({"groups": 1} if norm == "group" else {})}
+    network = build_model({"name": kind.split("-")[0], "file": None, **options}, norm_options, spec, 3)
+    loss = nn.functional.cross_entropy if spec.task == "classification" else nn.functional.mse_loss
+    return network, Objective(loss, 1e-2), spec
+
+
+def batch_for(spec, step, n=6):
+    g = torch.Generator().manual_seed(step)
+    inputs = torch.randn(n, *spec.input_shape, generator=g)
+    if spec.task == "classification":
+        return inputs, torch.randint(3, (n,), generator=g)
+    return inputs, torch.randn(n, spec.outputs, generator=g)
+
+
+def all_probes():
+    return {
+        "activations": Activations(),
+        "landscape": Landscape(update=True, random=2, limit="hessian"),
+        "gradients": Gradients(),
+        "ics": InternalCovariateShift(),
+        "ics_weights": InternalCovariateShift(moves="weights"),
+        "theory": Theory(curvature=True),
+    }
+
+
+def training_is_not_disturbed(kind, norm, reuse):
+    states = []
+    for probing in (False, True):
+        network, objective, spec = build_case(kind, norm)
+        optimiser, probes = sgd(network, 0.05, momentum=0.9), None
+        if probing:
+            probes = Probes(
+                network, objective, all_probes(), batch_for(spec, 0), learning_rate=0.05, every=1, seed=7,
+                fixed_batch=batch_for(spec, 99, 4), reuse_training_pass=reuse,
+            )  # fmt: skip
+            assert probes.view.ordered
+        for step in range(2):
+            batch = batch_for(spec, step)
+            if probes is None:
+                train_step(network, network, objective, optimiser, batch, 7, step)
+            else:
+                with probes.around(step, batch) as forward:
+                    train_step(forward, network, objective, optimiser, batch, 7, step)
+        states.append(everything(network, optimiser))
+    assert_equal_states(*states)
+
+
+def numbers_are_the_slow_twins(kind, norm, reuse):
+    network, objective, spec = build_case(kind, norm)
+    network = network.double()
+    batch = tuple(v.double() if v.is_floating_point() else v for v in batch_for(spec, 0))
+    probes = Probes(
+        network, objective, {"landscape": Landscape(), "ics": InternalCovariateShift()}, batch, learning_rate=0.05,
+        every=1, seed=7, reuse_training_pass=reuse,
+    )  # fmt: skip
+    before = twin.Snapshot(network, objective, 7, 0)
+    with probes.around(0, batch) as forward:
+        train_step(forward, network, objective, sgd(network, 0.05), batch, 7, 0)
+    after = {n: p.detach().clone() for n, p in network.named_parameters()}
+    values = {name: found for name, _, found in probes.records}
+    _, _, rows = twin.landscape(before, batch, 0.05, Landscape().grid)
+    keys = ("landscape_loss", "landscape_data_loss", "gradient_difference", "effective_beta", "gradient_cosine")
+    mine = torch.stack([values["landscape"][key] for key in keys], 1)
+    torch.testing.assert_close(mine, rows, rtol=1e-6, atol=1e-9)
+    blocks = probes.fields()["ics"]["ics_l2"]["layer"]
+    assert blocks == [n for n, block in network.named_children() if any(p.ndim >= 2 for p in block.parameters())]
+
+    def weights(block):
+        own = {n: p for n, p in network.named_parameters() if n.startswith(f"{block}.") and ".norm." not in n}
+        return [n for n in own if not n.endswith("bias")]
+
+    rows = twin.covariate_shift(before, after, batch, blocks, weights)
+    mine = torch.stack([values["ics"][f"ics_{what}"] for what in ("l2", "relative", "cosine")], 1)
+    torch.testing.assert_close(mine, rows, rtol=1e-6, atol=1e-9)
+
+
+CHECKS = [training_is_not_disturbed, numbers_are_the_slow_twins]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(("kind", "norm", "reuse"), sample(CASES, 16))
+def test_probes_on_the_suites_networks(check, kind, norm, reuse):
+    check(kind, norm, reuse)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(("kind", "norm", "reuse"), CASES)
+def test_probes_on_the_suites_networks_in_full(check, kind, norm, reuse):
+    check(kind, norm, reuse)

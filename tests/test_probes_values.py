@@ -1,0 +1,518 @@
+"""Activations and theory against plain arithmetic; resuming; what is refused, and in which words."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from probes import (
+    PROBES,
+    Activations,
+    After,
+    Along,
+    Before,
+    Declaration,
+    Field,
+    Gradients,
+    Hybrid,
+    InternalCovariateShift,
+    Landscape,
+    Need,
+    Objective,
+    ProbeError,
+    Schedule,
+    Theory,
+    make_probe,
+)
+from probes.reductions import GradientNorms, GradientValues, LossParts, Moments, TapGradient, TapValues
+from tests import slow_twins as twin
+from tests.test_probes import CROSS_ENTROPY, assert_equal_states, build, everything, sgd, train, train_step
+
+
+def one_step(network, probes, lr=0.3, batch=None, step=0, objective=None, optimiser=None, **options):
+    objective = objective or Objective(CROSS_ENTROPY, 1e-2)
+    batch = batch or twin.image_batch()
+    engine = build(network, objective, probes, example=batch, **options)
+    with engine.around(step, batch) as forward:
+        train_step(forward, network, objective, optimiser or sgd(network, lr), batch, 7, step)
+    return engine, {name: values for name, _, values in engine.records}
+
+
+def taps_by_hooks(network, batch, names):
+    """The outputs of modules, copied as they leave (an in-place activation may follow), in float64."""
+    found, network = {}, copy.deepcopy(network).double()
+    for name in names:
+        network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: found.update({n: o.detach().clone()}))
+    network(batch[0].double())
+    return found
+
+
+def by_unit(values):
+    return values.transpose(0, 1).flatten(1)
+
+
+# ---- activations
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("model", ["chain", "inplace", "residual"])
+def test_activations_are_those_that_hooks_see(model, reuse):
+    network = {"chain": twin.conv_net, "inplace": lambda: twin.conv_net(inplace=True), "residual": twin.Residual}[
+        model
+    ]()
+    network = network.double()
+    pairs = {"c1": ("c1.layer", "c1.norm"), "c2": ("c2.layer", "c2.norm")}
+    if model == "residual":
+        pairs = {"c1": ("c1", "b1"), "c2": ("c2", "b2")}
+    batch, fixed = ((b[0].double(), b[1]) for b in (twin.image_batch(), twin.image_batch(11, seed=9)))
+    modules = [name for pair in pairs.values() for name in pair]
+    before = {b: taps_by_hooks(network, data, modules) for b, data in (("train", batch), ("fixed", fixed))}
+    probe = Activations(units=2, bins=8, low=-1.0, high=1.0, resolution=3, layers=tuple(pairs))
+    _, values = one_step(network, {"a": probe}, batch=batch, fixed_batch=fixed, reuse_training_pass=reuse)
+    after = {b: taps_by_hooks(network, data, modules) for b, data in (("train", batch), ("fixed", fixed))}
+    found = values["a"]
+    for b in ("train", "fixed"):
+        for i, (layer, names) in enumerate(pairs.items()):
+            for place, name in zip(("before_normalisation", "after_normalisation"), names, strict=True):
+                x, y = by_unit(before[b][name]), by_unit(after[b][name])
+                key = f"{place}.{b}"
+                torch.testing.assert_close(found[f"unit_mean_{key}.{layer}"], x.mean(1))
+                torch.testing.assert_close(found[f"unit_variance_{key}.{layer}"], x.var(1, correction=0))
+                edges = torch.linspace(-1, 1, 9, dtype=x.dtype)
+                counts = torch.histogram(x.flatten(), edges).hist
+                expected = torch.cat([(x < -1).sum().view(1), counts, (x > 1).sum().view(1)])
+                torch.testing.assert_close(found[f"histogram_{key}.{layer}"], expected.double())
+                assert found[f"histogram_{key}.{layer}"].sum() == x.numel()
+                drift = (y.mean(1) - x.mean(1)).abs().mean()
+                torch.testing.assert_close(found[f"mean_drift_by_update_{key}"][i], drift)
+                drift = (y.var(1, correction=0) - x.var(1, correction=0)).abs().mean()
+                torch.testing.assert_close(found[f"variance_drift_by_update_{key}"][i], drift)
+                assert math.isnan(found[f"mean_drift_since_last_{key}"][i])
+                assert found[f"mean_drift_since_start_{key}"][i] == 0
+
+
+def test_percentiles_and_wasserstein_are_torchs_and_exact_for_a_shift():
+    network = twin.conv_net("none").double()
+    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
+    probe = Activations(units=3, batches=("train",), layers=("c2",), resolution=5)
+    before = taps_by_hooks(network, batch, ["c2.layer"])["c2.layer"]
+    shift = torch.optim.SGD([network.c2.layer.bias], lr=10.0)  # moves every unit by its own constant
+    start = network.c2.layer.bias.detach().clone()
+    engine, values = one_step(network, {"a": probe}, batch=batch, optimiser=shift)
+    entry = engine.fields()["a"]["percentiles_before_normalisation.train.c2"]
+    units = [int(u) for u in entry["reference"].split("units ")[1].split(", ")]
+    assert len(units) == 3
+    expected = torch.quantile(by_unit(before)[units], torch.tensor([0.15, 0.5, 0.85], dtype=torch.float64), dim=1).T
+    torch.testing.assert_close(values["a"]["percentiles_before_normalisation.train.c2"], expected)
+    moved = (network.c2.layer.bias.detach() - start)[units].abs().mean()
+    torch.testing.assert_close(values["a"]["wasserstein_drift_by_update_before_normalisation.train"][0], moved)
+
+
+def test_dead_and_saturated_fractions():
+    network = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2), nn.Sigmoid())
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].bias.copy_(torch.tensor([-1.0, 1.0, 0.0, 2.0]))
+        network[2].weight.zero_()
+        network[2].bias.copy_(torch.tensor([3.0, -3.0, 0.1]))
+        network[4].weight.zero_()
+        network[4].bias.copy_(torch.tensor([-9.0, 0.0]))
+    batch = (torch.randn(5, 2), torch.randn(5, 2))
+    probe = Activations(batches=("train",), units=1)
+    objective = Objective(nn.functional.mse_loss)
+    _, values = one_step(network, {"a": probe}, batch=batch, objective=objective)
+    assert values["a"]["dead.train"].tolist() == [0.5]
+    assert values["a"]["saturated.train"].tolist() == pytest.approx([2 / 3, 0.5])
+
+
+def test_drift_between_steps_is_each_steps_own_batch_and_noise():
+    """Noisy batch normalisation: between steps the noise jumps, by the update it is held."""
+    network = twin.conv_net("noisy")
+    probe = Activations(batches=("train",), layers=("c1",))
+    engine = build(network, None, {"a": probe}, learning_rate=0.0)
+    train(network, sgd(network, 0.0), engine.objective, 3, engine)
+    for _, step, found in engine.records:
+        assert found["mean_drift_by_update_after_normalisation.train"][0] == 0
+        if step:
+            assert found["mean_drift_since_last_after_normalisation.train"][0] > 0
+    means = [found["unit_mean_after_normalisation.train.c1"] for _, _, found in engine.records]
+    for since, other in (("last", 1), ("start", 0)):
+        expected = (means[2] - means[other]).abs().mean()
+        found = engine.records[2][2][f"mean_drift_since_{since}_after_normalisation.train"][0]
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_resuming_in_the_middle_gives_the_same_records_and_weights(reuse, tmp_path):
+    def probes():
+        return {"activations": Activations(every=2), "landscape": Landscape(), "theory": Theory()}
+
+    def fresh():
+        torch.manual_seed(2)
+        network = twin.conv_net("noisy", dropout=0.2)
+        engine = build(network, None, probes(), fixed_batch=twin.image_batch(5, 8), reuse_training_pass=reuse)
+        return network, sgd(network, momentum=0.9), engine
+
+    network, optimiser, whole = fresh()
+    torch.manual_seed(4)
+    train(network, optimiser, whole.objective, 6, whole)
+    final = everything(network, optimiser)
+
+    network, optimiser, first = fresh()
+    torch.manual_seed(4)
+    train(network, optimiser, first.objective, 3, first)
+    saved = {
+        "n": network.state_dict(),
+        "o": optimiser.state_dict(),
+        "p": first.state_dict(),
+        "r": torch.get_rng_state(),
+    }
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    network, optimiser, second = fresh()
+    network.load_state_dict(saved["n"])
+    optimiser.load_state_dict(saved["o"])
+    second.load_state_dict(saved["p"])
+    torch.set_rng_state(saved["r"])
+    train(network, optimiser, second.objective, 6, second, start=3)
+    assert_equal_states(final, everything(network, optimiser))
+    records = first.records + second.records
+    assert [(n, s) for n, s, _ in records] == [(n, s) for n, s, _ in whole.records]
+    for (name, _, mine), (_, _, theirs) in zip(records, whole.records, strict=True):
+        for key in theirs:
+            torch.testing.assert_close(mine[key], theirs[key], rtol=0, atol=0, equal_nan=True, msg=f"{name} {key}")
+
+
+def test_state_of_other_options_is_refused():
+    engine, _ = one_step(twin.conv_net(), {"a": Activations(batches=("train",))})
+    other = build(twin.conv_net(), None, {"a": Activations(batches=("train",), units=2)})
+    with pytest.raises(ProbeError, match="other options"):
+        other.load_state_dict(engine.state_dict())
+
+
+# ---- theory
+
+
+def bn_gradients(network, batch, objective):
+    """(y, dL/dy, g = dL/dz) at every batch normalisation, by hooks on a copy."""
+    network, found = copy.deepcopy(network), {}
+
+    def hook(module, args, output, name):
+        args[0].retain_grad()
+        output.retain_grad()
+        found[name] = (args[0], output)
+        return output.clone()  # a residual network adds to it in place
+
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_hook(lambda m, a, o, n=name: hook(m, a, o, n))
+    objective(network, network, *batch).total.backward()
+    return {n: (y.detach(), y.grad, z.grad) for n, (y, z) in found.items()}
+
+
+def deep_batch(width=5, n=12):
+    g = torch.Generator().manual_seed(3)
+    return torch.randn(n, width, generator=g, dtype=torch.float64), torch.randn(
+        n, width, generator=g, dtype=torch.float64
+    )
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("model", ["convolutional", "linear", "noisy", "residual"])
+def test_theorem_4_1_holds_to_rounding_and_fails_as_printed(model, reuse):
+    objective, batch = Objective(CROSS_ENTROPY, 1e-2), twin.image_batch()
+    batch = (batch[0].double(), batch[1])
+    if model == "linear":
+        network, batch, objective = twin.linear_net(), deep_batch(), Objective(nn.functional.mse_loss)
+    else:
+        network = {"convolutional": twin.conv_net, "noisy": lambda: twin.conv_net("noisy"), "residual": twin.Residual}[
+            model
+        ]()
+    network = network.double()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eps = 1e-3  # large enough that the constant 1/m alone would show
+                module.weight.uniform_(0.5, 2)
+                module.bias.normal_()
+    hooked = bn_gradients(network, batch, objective) if model != "noisy" else None
+    engine, values = one_step(network, {"t": Theory()}, batch=batch, objective=objective, reuse_training_pass=reuse)
+    found = values["t"]
+    torch.testing.assert_close(
+        found["theorem_4_1_right_hand_side"], found["activation_gradient_squared"], rtol=1e-10, atol=0
+    )
+    assert (found["theorem_4_1_relative_error"] < 1e-10).all()
+    assert (found["theorem_4_1_as_printed_violated"] > 0).all()
+    without_eps = found["scaling_term"] - found["mean_term"]
+    assert (found["correlation_term"] > 0).all()
+    assert (without_eps > found["activation_gradient_squared"]).all()
+    if hooked is None:
+        return
+    for i, (layer, (y, dy, g)) in enumerate(
+        zip(engine.fields()["t"]["scaling_term"]["layer"], hooked.values(), strict=True)
+    ):
+        m = y.numel() / y.shape[1]
+        sigma = (by_unit(y).var(1, correction=0) + 1e-3).sqrt()
+        torch.testing.assert_close(found[f"sigma.{layer}"], sigma)
+        torch.testing.assert_close(found["activation_gradient_squared"][i], dy.square().sum())
+        gamma = found[f"gamma_over_sigma.{layer}"] * sigma
+        torch.testing.assert_close(found["scaling_term"][i], ((gamma / sigma) ** 2 * by_unit(g).square().sum(1)).sum())
+        torch.testing.assert_close(found["mean_term"][i], ((gamma / sigma) ** 2 * by_unit(g).sum(1) ** 2).sum() / m)
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-1])
+@pytest.mark.parametrize("model", ["convolutional", "linear"])
+def test_theorem_4_2_holds_jointly_to_rounding(model, eps):
+    objective, batch = Objective(CROSS_ENTROPY, 0.0), twin.image_batch()
+    batch = (batch[0].double(), batch[1])
+    network = twin.conv_net()
+    if model == "linear":
+        network, batch, objective = twin.linear_net(3), deep_batch(), Objective(nn.functional.mse_loss)
+    network = network.double()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eps = eps
+    _, values = one_step(network, {"t": Theory(curvature=True)}, batch=batch, objective=objective)
+    found = values["t"]
+    torch.testing.assert_close(
+        found["theorem_4_2_left_hand_side"], found["theorem_4_2_right_hand_side"], rtol=1e-8, atol=1e-14
+    )
+    assert (found["theorem_4_2_bend_term"].abs() > 1e-12).all()
+
+
+def test_curvature_of_the_last_normalisation_is_the_full_hessians():
+    objective, batch, network = Objective(nn.functional.mse_loss), deep_batch(4, 6), twin.linear_net(2, 4).double()
+    before = copy.deepcopy(network)
+    _, values = one_step(network, {"t": Theory(curvature=True)}, batch=batch, objective=objective)
+    y = before.layer1.layer(batch[0]).detach()
+
+    def above(flat):
+        return nn.functional.mse_loss(before.layer2(before.layer1.norm(flat.view_as(y))), batch[1])
+
+    v = torch.autograd.functional.jacobian(above, y.flatten())
+    expected = v @ torch.autograd.functional.hessian(above, y.flatten()) @ v
+    torch.testing.assert_close(values["t"]["theorem_4_2_left_hand_side"][0], expected)
+
+
+def test_theory_of_a_network_without_batch_normalisation_is_empty_or_refused():
+    engine, values = one_step(twin.conv_net("group"), {"t": Theory()})
+    assert values["t"] == {}
+    assert engine.plan.passes == 0
+    with pytest.raises(ProbeError, match="probe t: theory: layer 'c1' has no batch normalisation"):
+        build(twin.conv_net("group"), None, {"t": Theory(layers=("c1",))})
+
+
+# ---- what is refused
+
+
+class Custom:
+    """A user's probe from a function."""
+
+    def __init__(self, needs=(), fields=None, measure=lambda at: {}, remember=()):
+        self.declaration = Declaration(tuple(needs), fields or {}, tuple(remember))
+        self._measure = measure
+
+    def declare(self, network):
+        return self.declaration
+
+    def measure(self, at):
+        return self._measure(at)
+
+
+def test_a_users_probe_gets_whole_tensors_that_it_declares():
+    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
+    network = twin.conv_net().double()
+    needs = [
+        Need("train", Before(), r)
+        for r in (TapValues("c1.layer"), TapGradient("c1.norm"), GradientValues("head.layer.bias"))
+    ]
+    shapes = [(8, 4, 6, 6), (8, 4, 6, 6), (3,)]
+    fields = {str(i): Field("held", "1", "", dims=("a",), shape=shape) for i, shape in enumerate(shapes)}
+    hooked, y = (
+        bn_gradients(network, batch, Objective(CROSS_ENTROPY, 1e-2))["c1.norm"],
+        taps_by_hooks(network, batch, ["c1.layer"]),
+    )
+    probe = Custom(needs, fields, lambda at: {str(i): at[need] for i, need in enumerate(needs)})
+    _, values = one_step(network, {"u": probe}, batch=batch, reuse_training_pass=True)
+    torch.testing.assert_close(values["u"]["0"], y["c1.layer"])
+    torch.testing.assert_close(values["u"]["1"], hooked[2])
+    torch.testing.assert_close(values["u"]["2"], network.head.layer.bias.grad)
+
+
+ONE = {"k": Field("k", "1", "")}
+
+
+def writes_by_data(network):
+    network.c1.layer.weight.data[0, 0, 0, 0] += 1
+    return {"k": torch.tensor(1.0)}
+
+
+def writes_in_place(network):
+    with torch.no_grad():
+        network.c1.norm.running_mean.add_(1)
+    return {"k": torch.tensor(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (writes_by_data, r"probe u wrote to the network: 'c1.layer.weight' changed"),
+        (writes_in_place, r"probe u wrote to the network: 'c1.norm.running_mean' changed"),
+        (lambda n: n.zero_grad() or {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.grad' changed"),
+        (lambda n: n.eval() and {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.training' changed"),
+        (lambda n: {"k": torch.ones(2)}, r"probe u returned 'k' of shape \(2,\), but declared \(\)"),
+        (lambda n: {"k": 1.0}, r"probe u returned 'k' of shape float"),
+        (lambda n: {}, r"probe u declared 'k', but did not return it"),
+        (lambda n: {"k": torch.tensor(1.0), "l": torch.tensor(1.0)}, r"probe u returned 'l', which it did not declare"),
+    ],
+)
+def test_a_users_probe_that_breaks_its_word_is_refused(measure, message):
+    network = twin.conv_net()
+    with pytest.raises(ProbeError, match=message):
+        one_step(network, {"u": Custom((), ONE, lambda at: measure(network))})
+
+
+def test_a_probe_that_draws_random_numbers_does_not_disturb_training():
+    network = twin.conv_net(dropout=0.5)
+    engine = build(network, None, {"u": Custom((), ONE, lambda at: {"k": torch.rand(())})})
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    with engine.around(0, twin.image_batch()):
+        pass
+    assert torch.equal(state, torch.get_rng_state())
+
+
+class Restless(nn.Module):
+    """Draws from a generator that nobody can put back."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        return x + torch.rand(x.shape, generator=self.generator).to(x)
+
+    def __deepcopy__(self, memo):
+        return Restless()
+
+
+def test_a_network_that_is_not_deterministic_is_refused_and_the_module_named():
+    network = twin.conv_net()
+    network.c2.add_module("restless", Restless())
+    with pytest.raises(ProbeError, match=r"two evaluations differ; the first leaf .* is 'c2.restless'"):
+        build(network)
+
+
+def test_nothing_is_asked_of_a_network_without_probes():
+    network = twin.conv_net()
+    network.c2.add_module("restless", Restless())
+    engine = build(network, None, {})
+    with engine.around(0, twin.image_batch()) as forward:
+        assert forward is network
+
+
+WRONG = {
+    "layers are c1, c2, c3, head": lambda: build(
+        twin.conv_net(), None, {"i": InternalCovariateShift(layers=("conv9",))}
+    ),
+    r"probe g: layer 'heads': .*did you mean 'head'": lambda: build(
+        twin.conv_net(), None, {"g": Gradients(layers=("heads",))}
+    ),
+    r"landscape multiples=\[\]": lambda: Landscape(multiples=()),
+    r"landscape multiples=\[2.0, 1.0\].*ascending": lambda: Landscape(multiples=(2.0, 1.0)),
+    r"landscape multiples=\[-1.0, 1.0\].*not negative": lambda: Landscape(multiples=(-1.0, 1.0)),
+    r"landscape multiples=\[nan\]": lambda: Landscape(multiples=(float("nan"),)),
+    "landscape preset='paper': unknown": lambda: Landscape(preset="paper"),
+    "landscape limit='exact'": lambda: Landscape(limit="exact"),  # type: ignore[arg-type]
+    "landscape random=-1": lambda: Landscape(random=-1),
+    "ics moves='gamma'": lambda: InternalCovariateShift(moves="gamma"),  # type: ignore[arg-type]
+    r"schedule at=\[\]": lambda: Schedule.of([]),
+    r"schedule at=\[3, 1\]": lambda: Schedule.of([3, 1]),
+    "schedule every=0": lambda: Schedule.of(0),
+    "past the end, the last step of this run is 9": lambda: build(twin.conv_net(), every=[0, 10], steps=10),
+    "no fixed_batch was given": lambda: build(twin.conv_net(), None, {"a": Activations()}),
+    "activations batches=": lambda: Activations(batches=("test",)),
+    "activations low=1.0 high=1.0": lambda: Activations(low=1.0, high=1.0),
+    "activations levels=": lambda: Activations(levels=(0.5, 0.1)),
+    "activations units=0": lambda: Activations(units=0),
+    "probe 'hessian': unknown; allowed: activations, gradients, ics": lambda: make_probe("hessian"),
+    "probe l: every=0 must be": lambda: build(twin.conv_net(), None, {"l": Landscape(every=0)}),
+    "has no parameter that requires a gradient": lambda: build(twin.conv_net().requires_grad_(False)),
+    r"batch int: must be \(inputs, targets\)": lambda: build(twin.conv_net(), example=3),
+    "tap 'nowhere': not in this network": lambda: build(
+        twin.conv_net(), None, {"u": Custom([Need("train", Before(), Moments("nowhere"))])}
+    ),
+    "LossParts at a hybrid": lambda: build(
+        twin.conv_net(), None, {"u": Custom([Need("train", Hybrid("c2"), LossParts())])}
+    ),
+    "step length -1: must be": lambda: build(
+        twin.conv_net(), None, {"u": Custom([Need("train", Along(-1), LossParts())])}
+    ),
+    "batch 'test': must be": lambda: build(twin.conv_net(), None, {"u": Custom([Need("test", After(), LossParts())])}),
+    "remembers": lambda: build(
+        twin.conv_net(), None, {"u": Custom(remember=[Need("train", Before(), GradientNorms())])}
+    ),
+    "give its shape": lambda: build(
+        twin.conv_net(), None, {"u": Custom((), {"k": Field("k", "1", "", dims=("unit",))})}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", list(WRONG))
+def test_wrong_input_is_one_clear_line(message):
+    with pytest.raises(ProbeError, match=message) as caught:
+        WRONG[message]()
+    assert "\n" not in str(caught.value)
+
+
+def test_reusing_the_training_pass_is_refused_where_the_step_does_not_keep_to_it():
+    network, batch = twin.conv_net(), twin.image_batch()
+    engine = build(network, reuse_training_pass=True)
+
+    def step(train):
+        with engine.around(0, batch) as forward:
+            train(forward)
+
+    wrong = (lambda f: None, lambda f: (f(batch[0]), f(batch[0])), lambda f: f(batch[0] * 2))
+    for train_wrongly in wrong:
+        with pytest.raises(ProbeError, match="exactly once"):
+            step(train_wrongly)
+    with pytest.raises(ProbeError, match="there is none"):
+        step(lambda forward: forward(batch[0]))
+
+
+def test_a_network_that_changed_is_refused():
+    def change(changes, message):
+        network = twin.conv_net()
+        engine = build(network)
+        changes(network)
+        with pytest.raises(ProbeError, match=message), engine.around(0, twin.image_batch()):
+            pass
+
+    change(lambda network: setattr(network.head, "layer", nn.Linear(36, 4)), "build it anew")
+    change(lambda network: network.c1.requires_grad_(False), "trains other parameters")
+
+
+def test_an_error_in_the_step_is_the_users_own():
+    engine = build(twin.conv_net())
+    with pytest.raises(KeyError, match="mine"), engine.around(0, twin.image_batch()):
+        raise KeyError("mine")
+
+
+def test_every_built_in_probe_is_made_by_name_with_its_defaults():
+    for name in PROBES:
+        assert make_probe(name) == PROBES[name]()
+
+
+def test_a_diverged_step_is_recorded_as_it_is():
+    network = twin.conv_net("none")
+    with torch.no_grad():
+        network.c1.layer.weight.fill_(float("nan"))
+    probes = {"l": Landscape(), "a": Activations(batches=("train",)), "i": InternalCovariateShift(), "g": Gradients()}
+    _, values = one_step(network, probes)
+    assert math.isnan(values["l"]["loss_before"])
+    assert values["l"]["effective_beta"].isnan().all()

@@ -40,7 +40,9 @@ class PublishedCurve:
 
 @cache
 def _read() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((Path(__file__).with_name("published") / "santurkar2018_curves.json").read_text())
+    content: dict[str, Any] = json.loads(
+        (Path(__file__).with_name("published") / "santurkar2018_curves.json").read_text()
+    )
     return {name: curves for name, curves in content.items() if isinstance(curves, dict)}
 
 
@@ -72,7 +74,12 @@ def distance(steps: np.ndarray, values: np.ndarray, at: np.ndarray, published: n
     """
     ours, theirs = np.asarray(values, dtype=float), np.asarray(published, dtype=float)
     good, there = np.isfinite(ours) & ((ours > 0) | (not log)), np.isfinite(theirs) & ((theirs > 0) | (not log))
-    x, ours, at, theirs = np.asarray(steps, dtype=float)[good], ours[good], np.asarray(at, dtype=float)[there], theirs[there]
+    x, ours, at, theirs = (
+        np.asarray(steps, dtype=float)[good],
+        ours[good],
+        np.asarray(at, dtype=float)[there],
+        theirs[there],
+    )
     if not len(x):
         return float("nan")
     covered = (at >= x[0]) & (at <= x[-1])

@@ -1,18 +1,20 @@
 """Figures by name. A figure is one file of this folder, in two halves: `compute` makes arrays, `draw` draws them.
 
-A module here, say `training_curves`, holds
+A module here, say `fig04_landscape`, holds
 
-    TITLE                                   what the figure shows, in one line
-    compute(runs: DataFrame) -> data        from the table that `analysis.load_runs` gives; a data class of arrays
+    TITLE, CAPTION, EXPECTED                what the figure shows; what is seen; what is claimed or would be expected
+    compute(runs: Runs) -> data             a data class of arrays, from the runs' records and arrays
     draw(data, figure: Figure) -> None      on a given, empty matplotlib figure; sets its size
     data.table() -> DataFrame               the numbers behind it
 
 and is found by its file name. `compute` and `draw` take runs without what they need and then say what is missing.
+A user's own figure is such a file anywhere; CAPTION, EXPECTED and `table` may be left out of it.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 from collections.abc import Callable
@@ -24,7 +26,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.errors import WrongInput, near_miss
+from analysis.figures._runs import Runs
+from analysis.loader import PathOrPaths
 from analysis.style import house
+
+__all__ = ["Runs", "from_file", "get", "names", "write"]
 
 # Nothing of the day or the machine goes into a file: equal runs give equal bytes.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -34,25 +40,22 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-class FigureData(Protocol):
-    """What lies between the two halves."""
-
-    def table(self) -> pd.DataFrame: ...
-
-
 class FigureModule(Protocol):
     """What a file of this folder holds."""
 
     TITLE: str
+    CAPTION: str
+    EXPECTED: str
 
-    def compute(self, runs: pd.DataFrame) -> FigureData: ...
+    def compute(self, runs: Runs) -> Any: ...
 
     def draw(self, data: Any, figure: Figure) -> None: ...
 
 
 def names() -> list[str]:
-    """The names of all figures."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """The names of all figures: those of the paper by number, then the others."""
+    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted(found)
 
 
 def get(name: str) -> FigureModule:
@@ -62,14 +65,44 @@ def get(name: str) -> FigureModule:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def write(name: str, runs: pd.DataFrame, folder: Path) -> list[Path]:
+def from_file(path: str | Path) -> tuple[str, FigureModule]:
+    """Name and module of a user's own figure, from the user's own file; its name is the file's.
+
+    Raises WrongInput: no such file, one that cannot be imported, a name that is taken, something missing.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        raise WrongInput(f"no such figure file: {path.absolute()}; give a Python file")
+    if path.stem in names():
+        raise WrongInput(f"{path}: there is a figure {path.stem!r} already; give the file another name")
+    spec = importlib.util.spec_from_file_location(f"user_figure_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises
+        raise WrongInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    lacking = [name for name in ("TITLE", "compute", "draw") if not hasattr(module, name)]
+    if lacking:
+        raise WrongInput(
+            f"{path}: a figure needs TITLE, compute(runs) and draw(data, figure); missing: {', '.join(lacking)}"
+        )
+    module.CAPTION, module.EXPECTED = (getattr(module, name, "") for name in ("CAPTION", "EXPECTED"))
+    return path.stem, module
+
+
+def write(
+    name: str, runs: Runs | pd.DataFrame | PathOrPaths, folder: Path, module: FigureModule | None = None
+) -> list[Path]:
     """Computes and draws a figure, and writes NAME.svg, .png, .pdf and .csv (its numbers) to `folder`.
 
+    runs: one `Runs` for all figures is quickest; a table has no arrays. module: of a figure that is not one of ours.
     Gives the paths, absolute. Raises WrongInput for an unknown name, OSError where it cannot be written; a file is
     either written whole or left as it was.
     """
-    module = get(name)
-    data = module.compute(runs)
+    module = module or get(name)
+    data = module.compute(Runs.of(runs))
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -78,7 +111,8 @@ def write(name: str, runs: pd.DataFrame, folder: Path) -> list[Path]:
         module.draw(data, figure)
         for kind, metadata in _METADATA.items():
             paths.append(_replace(folder / f"{name}.{kind}", partial(figure.savefig, format=kind, metadata=metadata)))
-    paths.append(_replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
+    if hasattr(data, "table"):
+        paths.append(_replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
     return paths
 
 

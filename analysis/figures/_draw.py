@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
@@ -25,13 +26,17 @@ ACROSS = 4  # columns side by side; more go below
 ENTRY = 1.03  # of the legend, inches
 NOTE = {"color": "#777777", "fontsize": "x-small"}
 ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+# Without viridis' last, palest part.
+MAP = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.02, 0.85, 256)))
 LEVELS = ((0, (1, 1)), (0, (4, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (2, 2)))
 
 
-def draw_sheet(sheet: Sheet, figure: Figure | SubFigure, *, across: int = ACROSS, bands: str = "") -> tuple[float, float]:
+def draw_sheet(
+    sheet: Sheet, figure: Figure | SubFigure, *, across: int = ACROSS, bands: str = "", tall: float = 1.0
+) -> tuple[float, float]:
     """Draws every column on an empty figure with constrained layout; gives the size it needs, in inches.
 
-    bands: what a band between two ends is, for the legend.
+    bands: what a band between two ends is, for the legend; tall: height of a panel, in those of a usual one.
     """
     if not sheet.columns:
         say(figure.subplots(), sheet.nothing)
@@ -54,12 +59,12 @@ def draw_sheet(sheet: Sheet, figure: Figure | SubFigure, *, across: int = ACROSS
         _foot(column, axes[-1])
     width = max(WIDTH * columns, 3.6)
     _legend(sheet, figure, width, bands)
-    return width, (HEIGHT * panels + 0.55) * rows_of + 0.45 + 0.13 * len(sheet.notes)
+    return width, (HEIGHT * tall * panels + 0.55) * rows_of + 0.45 + 0.13 * len(sheet.notes)
 
 
-def sized(sheet: Sheet, figure: Figure, *, across: int = ACROSS, bands: str = "") -> None:
-    """Draws a sheet alone on a figure and sets the figure's size."""
-    figure.set_size_inches(*draw_sheet(sheet, figure, across=across, bands=bands))
+def sized(sheet: Sheet, figure: Figure, **options: Any) -> None:
+    """Draws a sheet alone on a figure and sets the figure's size; options of `draw_sheet`."""
+    figure.set_size_inches(*draw_sheet(sheet, figure, **options))
 
 
 # --------------------------------------------------------------------------------------------------- around the columns
@@ -160,7 +165,7 @@ def _cross(norm: str) -> dict[str, Any]:
 
 def shaded(shade: float) -> tuple[float, ...]:
     """A colour of the sequential map, for things in an order; dark to light, readable in grey."""
-    return tuple(matplotlib.colormaps["viridis"](0.02 + 0.83 * shade))
+    return tuple(MAP(shade))
 
 
 def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:

@@ -111,5 +111,7 @@ def into_activation(runs: Runs, metric: str, setting: Setting, batch: str = "tra
         return before
     keys = ["run", "layer"]
     normalised = set(map(tuple, after[keys].drop_duplicates().astype(str).to_numpy()))
-    alone = [pair not in normalised for pair in zip(before["run"].astype(str), before["layer"].astype(str), strict=True)]
+    alone = [
+        pair not in normalised for pair in zip(before["run"].astype(str), before["layer"].astype(str), strict=True)
+    ]
     return pd.concat([after, before[alone]])

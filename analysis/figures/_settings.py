@@ -62,7 +62,9 @@ class Setting:
         """Whether the paper's own curves belong to this setting: its data and network, its learning rate."""
         data, model, lr = (self.values[name] for name in SETTING)
         if self.regression:
-            return bool(model == "deep_linear" and math.isclose(lr, 1e-6) and math.isnan(self.runs["batch_size"].iloc[0]))
+            return bool(
+                model == "deep_linear" and math.isclose(lr, 1e-6) and math.isnan(self.runs["batch_size"].iloc[0])
+            )
         return bool(FULL_SCALE.fullmatch(str(data))) and str(model) == "vgg16"
 
 

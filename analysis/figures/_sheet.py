@@ -99,12 +99,7 @@ class Sheet:
 
     def table(self) -> pd.DataFrame:
         """Long form: setting, quantity, unit, curve, norm, step; median, min, max, number of runs, each run."""
-        rows = [
-            row
-            for column in self.columns
-            for panel in column.panels
-            for row in _rows(column, panel)
-        ]
+        rows = [row for column in self.columns for panel in column.panels for row in _rows(column, panel)]
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["quantity", "norm", "step"])
 
 

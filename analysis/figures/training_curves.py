@@ -12,14 +12,18 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.figures._draw import sized
-from analysis.figures._rows import TRAINING_ACCURACY, TRAINING_LOSS, TEST_ACCURACY, TEST_LOSS
+from analysis.figures._rows import TEST_ACCURACY, TEST_LOSS, TRAINING_ACCURACY, TRAINING_LOSS
 from analysis.figures._runs import Runs
 from analysis.figures._settings import settings
 from analysis.figures._sheet import Column, Sheet
 
 TITLE = "Accuracy and loss over training"
-CAPTION = "Every normalisation in every setting: mini-batch accuracy and loss before the update, test set in evaluation mode."
-EXPECTED = "Batch normalisation trains faster and tests better; at a large learning rate only normalised networks train."
+CAPTION = (
+    "Every normalisation in every setting: mini-batch accuracy and loss before the update, test set in evaluation mode."
+)
+EXPECTED = (
+    "Batch normalisation trains faster and tests better; at a large learning rate only normalised networks train."
+)
 
 CLASSIFICATION = (TRAINING_ACCURACY, TEST_ACCURACY, TRAINING_LOSS)
 REGRESSION = (TRAINING_LOSS, TEST_LOSS)
@@ -29,7 +33,9 @@ def compute(runs: Runs) -> Sheet:
     """The curves of all settings."""
     found = settings(runs, most=8)
     columns = tuple(
-        Column(setting, tuple(row.panel(runs, setting) for row in (REGRESSION if setting.regression else CLASSIFICATION)))
+        Column(
+            setting, tuple(row.panel(runs, setting) for row in (REGRESSION if setting.regression else CLASSIFICATION))
+        )
         for setting in found.drawn
     )
     return Sheet(columns, "no records of the probe 'training'\nin these runs", found.left_out)

@@ -1,0 +1,226 @@
+"""Histograms of activations over training as ridges: one curve per training step, early ones at the back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.colors as mcolors
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from analysis.figures._draw import NOTE, draw_sheet, say
+from analysis.figures._runs import Runs
+from analysis.figures._settings import Setting, paper_layers
+from analysis.figures._sheet import Sheet
+from analysis.style import in_order, norm_style
+
+STEPS = 14  # ridges of a panel
+SETTINGS = 2  # rows of panels are drawn for so many settings
+RIDGE_WIDTH, RIDGE_HEIGHT = 1.75, 1.5
+NORMS = 5  # side by side
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """One layer of one run: steps [S], edges [B + 1], density [S, B] of the values within the edges, share outside [S]."""
+
+    setting: str
+    norm: str
+    layer: str
+    seed: int
+    steps: np.ndarray
+    edges: np.ndarray
+    density: np.ndarray
+    outside: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ridges:
+    """Rows of panels (setting and layer), columns of normalisations; `nothing`: what to say where there is none."""
+
+    ridges: tuple[Ridge, ...]
+    rows: tuple[tuple[str, str], ...]
+    norms: tuple[str, ...]
+    nothing: str
+    left_out: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """Long form: setting, norm, layer, seed, step, low and high edge of the bin, density; share outside."""
+        rows = [
+            pd.DataFrame(
+                {
+                    "setting": r.setting,
+                    "quantity": "density of activations",
+                    "norm": r.norm,
+                    "layer": r.layer,
+                    "seed": r.seed,
+                    "step": np.repeat(r.steps, len(r.edges) - 1),
+                    "low": np.tile(r.edges[:-1], len(r.steps)),
+                    "high": np.tile(r.edges[1:], len(r.steps)),
+                    "density": r.density.ravel(),
+                    "outside": np.repeat(r.outside, len(r.edges) - 1),
+                }
+            )
+            for r in self.ridges
+        ]
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["quantity", "norm", "step"])
+
+
+@dataclass(frozen=True)
+class SheetAndRidges:
+    """Curves and, below them, ridges."""
+
+    sheet: Sheet
+    ridges: Ridges
+
+    def table(self) -> pd.DataFrame:
+        """The tables of both, one after the other."""
+        parts = [part for part in (self.sheet.table(), self.ridges.table()) if len(part)]
+        return pd.concat(parts, ignore_index=True) if parts else self.sheet.table()
+
+
+# -------------------------------------------------------------------------------------------------------------- compute
+
+
+def densities(counts: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density [S, B] within the edges and share outside [S], of counts [S, B + 2]: below, in each bin, above.
+
+    The density is that of all values: it integrates to 1 minus the share outside.
+    """
+    total = counts.sum(axis=1)
+    total = np.where(total > 0, total, np.nan)
+    return counts[:, 1:-1] / total[:, None] / np.diff(edges), (counts[:, 0] + counts[:, -1]) / total
+
+
+def shown_steps(steps: np.ndarray, most: int = STEPS) -> np.ndarray:
+    """Places of at most so many steps, evenly over those that there are, the first and the last among them."""
+    if len(steps) <= most:
+        return np.arange(len(steps))
+    return np.unique(np.round(np.linspace(0, len(steps) - 1, most)).astype(int))
+
+
+def ridges(runs: Runs, found: Sequence[Setting], wanted: Sequence[str], numbers: Sequence[int]) -> Ridges:
+    """Ridges of the paper's layers in the first settings, of each normalisation's run with the lowest seed."""
+    made: list[Ridge] = []
+    rows: list[tuple[str, str]] = []
+    for setting in found[:SETTINGS]:
+        names = {norm: run for norm in setting.norms if (run := setting.lowest_seed(norm)) is not None}
+        recorded = runs.records("mean_before_normalisation", "train")
+        own = recorded[recorded["run"].isin([run["run"] for run in names.values()])]
+        layers = paper_layers(own["layer"].dropna().unique(), numbers, regression=setting.regression)
+        chosen = [str(run["run"]) for run in names.values()]
+        arrays = runs.arrays("histogram_before_normalisation", chosen, "train", [layer.name for layer in layers])
+        arrays |= runs.arrays("histogram_after_normalisation", chosen, "train", [layer.name for layer in layers])
+        label = f"{setting.title}, {setting.subtitle}"
+        for layer in layers:
+            rows.append((label, layer.label))
+            for norm, run in names.items():
+                array = arrays.get((str(run["run"]), layer.name))
+                if array is None or not array.sizes["step"]:
+                    continue
+                places = shown_steps(array["step"].to_numpy())
+                edges = np.asarray(array.attrs["x"], dtype=float)
+                density, outside = densities(array.to_numpy()[places], edges)
+                steps = array["step"].to_numpy()[places]
+                made.append(Ridge(label, norm, layer.label, int(run["seed"]), steps, edges, density, outside))
+    norms = in_order(norm for setting in found[:SETTINGS] for norm in (*setting.norms, *wanted))
+    rows = [row for row in rows if any((r.setting, r.layer) == row for r in made)]
+    nothing = (
+        "no histograms of activations\nare recorded in these runs"
+        if found
+        else "no runs of this figure\nare among these"
+    )
+    left_out = tuple(setting.subtitle for setting in found[SETTINGS:])
+    return Ridges(tuple(made), tuple(rows), tuple(norms), nothing, left_out)
+
+
+# ----------------------------------------------------------------------------------------------------------------- draw
+
+
+def draw_ridges(data: Ridges, figure: Figure | SubFigure) -> tuple[float, float]:
+    """Draws the panels on an empty figure; gives the size it needs, in inches."""
+    if not data.ridges:
+        say(figure.subplots(), data.nothing)
+        return 4.6, 1.5
+    width = max(4.2, RIDGE_WIDTH * len(data.norms) + 0.4)
+    axes = figure.subplots(len(data.rows), len(data.norms), squeeze=False)
+    found = {(r.setting, r.layer, r.norm): r for r in data.ridges}
+    settings = list(dict.fromkeys(setting for setting, _ in data.rows))
+    for i, (setting, layer) in enumerate(data.rows):
+        row = [found.get((setting, layer, norm)) for norm in data.norms]
+        limits = _limits([r for r in row if r is not None])
+        for j, (norm, ridge) in enumerate(zip(data.norms, row, strict=True)):
+            axis = axes[i, j]
+            if ridge is None:
+                say(axis, f"no histogram\nof {norm} here")
+            else:
+                _draw_ridge(ridge, axis, limits, labels=j == 0 or row[j - 1] is None)
+            if i == 0:
+                axis.set_title(norm, color=norm_style(norm).colour)
+            if j == 0:
+                axis.set_ylabel(layer, fontweight="bold")
+            if i == len(data.rows) - 1 and ridge is not None:
+                axis.set_xlabel("value")
+        if len(settings) > 1 and (i == 0 or data.rows[i - 1][0] != setting):
+            axes[i, 0].annotate(
+                setting, (0, 1), (0, 14 if i == 0 else 3), "axes fraction", textcoords="offset points", **NOTE
+            )
+    words = ["height: density; labels: training step; one run each, the lowest seed"]
+    words += settings if len(settings) == 1 else []
+    if data.left_out:
+        words.append(f"not drawn: {'; '.join(data.left_out)}")
+    figure.supxlabel("\n".join(words), fontsize=7)
+    return width, RIDGE_HEIGHT * len(data.rows) + 0.75
+
+
+def _limits(row: Sequence[Ridge]) -> tuple[float, float]:
+    """From where to where anything of a row is seen: bins with more than a hundredth of the run's greatest density."""
+    lows, highs = [], []
+    for ridge in row:
+        seen = (ridge.density > 0.01 * np.nanmax(ridge.density, initial=0.0)).any(axis=0)
+        if seen.any():
+            lows.append(ridge.edges[:-1][seen][0])
+            highs.append(ridge.edges[1:][seen][-1])
+    return (min(lows), max(highs)) if lows else (float(row[0].edges[0]), float(row[0].edges[-1]))
+
+
+def _draw_ridge(ridge: Ridge, axes: Axes, limits: tuple[float, float], *, labels: bool) -> None:
+    """The first step at the back, on top; each ridge is as high as its density against the panel's greatest."""
+    colour = np.array(mcolors.to_rgb(norm_style(ridge.norm).colour))
+    middles = (ridge.edges[:-1] + ridge.edges[1:]) / 2
+    count = len(ridge.steps)
+    greatest = np.nanmax(ridge.density, initial=0.0) or 1.0
+    for place in range(count):
+        base = count - 1 - place
+        heights = base + 2.6 * np.nan_to_num(ridge.density[place]) / greatest
+        light = 0.75 - 0.6 * place / max(1, count - 1)  # later steps darker
+        fill = tuple(colour + (1 - colour) * light)
+        axes.fill_between(middles, base, heights, color=fill, linewidth=0, zorder=place + 2)
+        axes.plot(middles, heights, color="white", linewidth=0.6, zorder=place + 2)
+    axes.set_xlim(*limits)
+    axes.set_ylim(-0.25, count + 2.0)
+    axes.grid(False)
+    axes.spines[["left"]].set_visible(False)
+    axes.tick_params(left=False)
+    shown = sorted({0, count // 2, count - 1})
+    axes.set_yticks([count - 1 - i for i in shown], [f"{ridge.steps[i]:,}" if labels else "" for i in shown])
+    outside = float(np.nanmax(ridge.outside, initial=0.0))
+    if outside > 0.01:
+        where = (
+            f"up to {outside:.0%} beyond ±{ridge.edges[-1]:g}"
+            if ridge.edges[0] == -ridge.edges[-1]
+            else f"up to {outside:.0%} outside"
+        )
+        axes.text(0.99, 0.99, where, transform=axes.transAxes, ha="right", va="top", **NOTE)
+
+
+def draw_both(data: SheetAndRidges, figure: Figure) -> None:
+    """Curves above, ridges below; sets the figure's size."""
+    upper, lower = figure.subfigures(2, 1)
+    sizes = np.array([draw_sheet(data.sheet, upper), draw_ridges(data.ridges, lower)])
+    # The heights are known only when both are drawn; the sub-figures' grid is told then.
+    upper.get_subplotspec().get_gridspec().set_height_ratios(sizes[:, 1])
+    figure.set_size_inches(sizes[:, 0].max(), sizes[:, 1].sum())

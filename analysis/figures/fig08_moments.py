@@ -1,0 +1,81 @@
+"""Figure 8: how the moments of activations change, between logged steps and since the start."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures._draw import sized
+from analysis.figures._rows import NOISY, into_activation, unit_of
+from analysis.figures._runs import Runs
+from analysis.figures._settings import Setting, ShownLayer, paper_layers, settings
+from analysis.figures._sheet import Column, Panel, Sheet, curves, panel
+
+TITLE = "Figure 8: changes of the activations' moments"
+CAPTION = (
+    "Upper: |change| of each unit's mean and variance since the last probed step, averaged over units. Lower: one unit "
+    "(fixed by the layer's name) since the start, one run each."
+)
+EXPECTED = (
+    "With noisy BN the moments are less stable than even the plain network's (S5), yet it trains almost as BN does."
+)
+LAYERS = (2, 9, 13)
+BETWEEN = (("|mean change| between steps", "mean"), ("|variance change| between steps", "variance"))
+SINCE = (("mean − mean at start", "unit_mean"), ("variance − variance at start", "unit_variance"))
+
+
+def compute(runs: Runs) -> Sheet:
+    """Layers 2, 9 and 13 (or those at their depth) of two classification settings, as columns."""
+    found = settings(runs, NOISY, regression=False, most=2)
+    columns = []
+    for setting in found.drawn:
+        recorded = into_activation(runs, "mean_drift_since_last", setting)
+        layers = paper_layers(recorded["layer"].dropna().unique(), LAYERS, regression=False)
+        since = {metric: since_start(runs, metric, setting, [layer.name for layer in layers]) for _, metric in SINCE}
+        columns += [Column(setting, _panels(runs, setting, layer, since), layer.label) for layer in layers]
+        if not layers:
+            columns.append(Column(setting, (panel("change of moments", setting),)))
+    return Sheet(tuple(columns), "no classification runs of none, BN or noisy BN\nare among these", found.left_out)
+
+
+def _panels(runs: Runs, setting: Setting, layer: ShownLayer, since: dict[str, pd.DataFrame]) -> tuple[Panel, ...]:
+    made = []
+    for name, metric in BETWEEN:
+        frame = into_activation(runs, f"{metric}_drift_since_last", setting)
+        part = frame[frame["layer"] == layer.name]
+        made.append(panel(name, setting, NOISY, unit=unit_of(part), scale="log", curves=curves(part, setting)))
+    for name, metric in SINCE:
+        part = since[metric][since[metric]["layer"] == layer.name]
+        made.append(panel(name, setting, NOISY, unit=unit_of(part), curves=curves(part, setting)))
+    return tuple(made)
+
+
+def chosen_unit(layer: str, width: int) -> int:
+    """The unit that stands for a layer: the same in every run."""
+    return zlib.crc32(layer.encode()) % width
+
+
+def since_start(runs: Runs, metric: str, setting: Setting, layers: Sequence[str]) -> pd.DataFrame:
+    """run, layer, step, value: a unit's value minus its value at the first probed step, of the lowest seed's runs."""
+    chosen = [str(run["run"]) for norm in setting.norms if (run := setting.lowest_seed(norm)) is not None]
+    arrays = runs.arrays(f"{metric}_before_normalisation", chosen, "train", layers)
+    arrays |= runs.arrays(f"{metric}_after_normalisation", chosen, "train", layers)
+    rows = [pd.DataFrame(columns=["run", "layer", "step", "value", "unit"])]
+    for (run, layer), array in arrays.items():
+        values = array.to_numpy()[:, chosen_unit(layer, array.shape[1])]
+        steps = array["step"].to_numpy()
+        if len(steps):
+            change = values - values[0]
+            rows.append(
+                pd.DataFrame({"run": run, "layer": layer, "step": steps, "value": change, "unit": array.attrs["unit"]})
+            )
+    return pd.concat(rows[1:], ignore_index=True) if len(rows) > 1 else rows[0].astype({"value": np.float64})
+
+
+def draw(data: Sheet, figure: Figure) -> None:
+    """One column per layer on an empty figure with constrained layout, whose size is set."""
+    sized(data, figure, across=3)

@@ -1,0 +1,78 @@
+"""Not in the paper: the terms of Theorem 4.1 (corrected constant) at the live network's layers, over training."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures._draw import sized
+from analysis.figures._rows import unit_of
+from analysis.figures._runs import Runs
+from analysis.figures._settings import Setting, settings, spread
+from analysis.figures._sheet import Column, Panel, Sheet, curve, of_setting, panel
+
+TITLE = "Theorem 4.1 over training: its terms, layer by layer"
+CAPTION = (
+    "Shares of the scaling term (γ²/σ²)‖∂L/∂z‖² that the mean term and the correlation term take off, what remains of it, "
+    "and σ and γ/σ, per layer from the input (dark) to the output (light)."
+)
+EXPECTED = (
+    "The two subtracted terms lower the gradient (S21) but vanish where γ and β are stationary; the factor γ/σ may do more. "
+    "σ is said to be large in practice (S23)."
+)
+BATCH = ("batch", "noisy_batch")
+SHARES = (
+    ("mean term / scaling term", "mean_term"),
+    ("correlation term / scaling term", "correlation_term"),
+    ("‖∂L/∂y‖² / scaling term", "activation_gradient_squared"),
+)
+SIZES = (("mean σ", "sigma_mean"), ("mean γ/σ", "gamma_over_sigma_mean"))
+LAYERS = 6
+
+
+def compute(runs: Runs) -> Sheet:
+    """Every setting and normalisation with batch statistics, as columns."""
+    found = settings(runs, BATCH)
+    there = {str(run) for run in runs.records("scaling_term")["run"].unique()}
+    columns = [
+        Column(setting, _panels(runs, setting, norm), norm)
+        for setting in found.drawn
+        for norm in setting.norms
+        if there & set(setting.of(norm))
+    ]
+    nothing = "no terms of Theorem 4.1\nare recorded in these runs (probe 'theory')"
+    return Sheet(tuple(columns[:8]), nothing, found.left_out)
+
+
+def _panels(runs: Runs, setting: Setting, norm: str) -> tuple[Panel, ...]:
+    scaling = of_setting(runs.records("scaling_term"), setting, norm)
+    layers = spread(scaling["layer"].dropna().unique(), LAYERS)
+    made = []
+    for name, metric in SHARES:
+        frame = of_setting(runs.records(metric), setting, norm)
+        keys = ["run", "layer", "step"]
+        joined = frame.merge(scaling[[*keys, "value"]], on=keys, suffixes=("", "_of"))
+        share = joined.assign(value=joined["value"] / joined["value_of"])
+        made.append(
+            _panel(name, setting, norm, share, layers, "log" if metric != "activation_gradient_squared" else "linear")
+        )
+    for name, metric in SIZES:
+        frame = of_setting(runs.records(metric), setting, norm)
+        made.append(_panel(name, setting, norm, frame, layers, "log", unit_of(frame)))
+    return tuple(made)
+
+
+def _panel(
+    name: str, setting: Setting, norm: str, frame: pd.DataFrame, layers: list[str], scale: str, unit: str = ""
+) -> Panel:
+    lines = [
+        curve(norm, part, setting, f"{layer}", place / max(1, len(layers) - 1))
+        for place, layer in enumerate(layers)
+        if len(part := frame[frame["layer"] == layer])
+    ]
+    return panel(name, setting, unit=unit, scale=scale, curves=tuple(lines))
+
+
+def draw(data: Sheet, figure: Figure) -> None:
+    """One column per normalisation on an empty figure with constrained layout, whose size is set."""
+    sized(data, figure)

@@ -1,0 +1,84 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.test_command_line import suite
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.split("#")[0].strip()
+        for language, block in BLOCKS
+        if not language
+        for line in block.splitlines()
+        if line.startswith("python -m experiments ") and "--help" not in line
+    }
+)
+
+
+def block(containing: str) -> str:
+    (found,) = [text for _, text in BLOCKS if containing in text]
+    return found
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The README's own files, where it says they belong."""
+    files = {
+        "median.py": block("class Median"),
+        "norm/median.yaml": block("name: Median"),
+        "wide.py": block("def Wide"),
+        "model/wide.yaml": "name: Wide\nfile: mine/wide.py\nwidth: 64\n",
+        "stripes.py": block("def stripes"),
+        "data/stripes.yaml": "name: stripes\nfile: mine/stripes.py\n",
+    }
+    for name, text in files.items():
+        target = tmp_path / "mine" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command: str, mine: Path) -> None:
+    arguments = [a for a in shlex.split(command)[3:] if a != "-m"]
+    arguments = [a.split(",")[0] if "," in a and "[" not in a else a for a in arguments]
+    done = suite("--cfg", "job", *arguments, cwd=mine)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_users_own_normalisation_model_and_data_run(mine: Path) -> None:
+    done = suite(
+        *["--config-dir", "mine", "norm=median", "model=wide", "data=stripes", "optim.batch_size=50"],
+        *["steps=30", "evaluation.every=10"],
+        cwd=mine,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip().splitlines()[-1])
+    final = json.loads((folder / "status.json").read_text())["final"]
+    assert final["test_accuracy"] > 0.9
+    # An edited file is another run.
+    (mine / "mine" / "median.py").write_text(block("class Median") + "\n# edited\n")
+    again = suite(
+        *["--config-dir", "mine", "norm=median", "model=wide", "data=stripes", "optim.batch_size=50"],
+        *["steps=30", "evaluation.every=10"],
+        cwd=mine,
+    )
+    assert Path(again.stdout.strip().splitlines()[-1]) != folder
+
+
+def test_the_readme_names_every_choice() -> None:
+    conf = Path(__file__).parent.parent / "conf"
+    for group in ("model", "norm", "data", "optim", "probes", "numerics"):
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{group}=`"))
+        for file in (conf / group).glob("*.yaml"):
+            if not file.stem.startswith("vgg_") or file.stem == "vgg_small":
+                assert file.stem in row, f"{group}={file.stem} is not in the README's table"

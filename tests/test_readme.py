@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs import MLP
 from tests.test_command_line import suite
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -82,3 +83,42 @@ def test_the_readme_names_every_choice() -> None:
         for file in (conf / group).glob("*.yaml"):
             if not file.stem.startswith("vgg_") or file.stem == "vgg_small":
                 assert file.stem in row, f"{group}={file.stem} is not in the README's table"
+
+
+def test_probing_any_model_as_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block("models.vgg11_bn"), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.count("('landscape', 0,") == printed.count("('ics', 2,") == 2
+    assert "no order of leaves" in printed  # the ResNet
+
+
+def test_a_users_own_probe_runs(mine: Path) -> None:
+    (mine / "mine" / "sharp.py").write_text(block("class LossDrop"))
+    (mine / "mine" / "probes").mkdir()
+    (mine / "mine" / "probes" / "sharp.yaml").write_text("use: {sharp: {name: LossDrop, file: mine/sharp.py}}\n")
+    chosen = [
+        "--config-dir",
+        "mine",
+        "probes=[gradients,sharp]",
+        "probes.every=2",
+        *MLP,
+        "steps=5",
+        "probes.fixed_batch=9",
+    ]
+    done = suite(*chosen, cwd=mine)
+    assert done.returncode == 0, done.stderr
+    log = (Path(done.stdout.strip().splitlines()[-1]) / "records.jsonl").read_text().splitlines()
+    records = {(r["probe"], r["step"]): r["values"] for r in map(json.loads, log)}
+    for step in (0, 2, 4):
+        slope = records["gradients", step]["lipschitz"] * records["gradients", step]["update_norm"]
+        assert abs(records["sharp", step]["loss_drop"]) == pytest.approx(slope, rel=1e-4)
+
+
+def test_probing_again_as_the_readme_shows(mine: Path) -> None:
+    commands = [c for c in COMMANDS if "run_name=kept" in c or "probe_again" in c]
+    for command in sorted(commands, key=lambda c: "probe_again" in c):
+        done = suite(*shlex.split(command)[3:], cwd=mine)
+        assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip().splitlines()[-1])
+    steps = [json.loads(line)["step"] for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert steps == [50, 200]

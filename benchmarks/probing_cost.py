@@ -1,0 +1,157 @@
+"""What probing a step costs, in plain training steps, and what a public tool costs and leaves behind for the same work.
+
+    python benchmarks/probing_cost.py [--rounds 5] [--threads 1]
+
+Networks: VGG-11 with BN on 128 random 32x32 images, and the 25-layer linear net with BN on its 1,000 samples. In each
+round plain steps and probed steps alternate in one process; the cost of a probe is
+(seconds of a probed step - seconds of a plain step) / seconds of a plain step, and the median over rounds is printed
+beside the passes that the plan announces. `pip install loss-landscapes` adds that tool to the comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+import experiments
+from experiments.data import Data, load_data
+from experiments.probing import ProbeRecorder
+from experiments.runner import build_training, plain_config
+from experiments.train import Training, train_step
+from probes.engine import Probes
+
+SETTINGS = {
+    "VGG-11 BN": ["data=cifar10", "model=vgg11", "optim.batch_size=128", "probes.fixed_batch=128"],
+    "25 linear layers, BN": ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6"],
+}
+PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard"]
+
+
+class Drop(ProbeRecorder):
+    """Forgets what is measured: the benchmark times probing, not the disk."""
+
+    def __call__(self, probe: str, step: int, values: Any) -> None:
+        """Drops the values."""
+
+
+def setting(overrides: list[str], probes: str) -> Training:
+    """Training with ``probes`` at every step, on random data where the set would be downloaded."""
+    config = plain_config(experiments.compose([*overrides, "norm=batch", f"probes={probes}", "probes.every=1"]))
+    data: Data = load_data(config["data"], 0, config["optim"]["batch_size"], torch.device("cpu"), stand_in=True)
+    return build_training(config, data, torch.device("cpu"), Drop())
+
+
+def seconds(training: Training, steps: int, plain: bool) -> float:
+    """Wall time of one step, averaged over ``steps``."""
+    begun = time.perf_counter()
+    for step in range(steps):
+        batch = training.data.batch(step)
+        if plain:
+            train_step(training, training.network, batch)
+        else:
+            with training.probes.around(step, batch) as forward:
+                train_step(training, forward, batch)
+    return (time.perf_counter() - begun) / steps
+
+
+def cost(run_plain: Callable[[], float], run_probed: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+    """Median, least and greatest of (probed - plain) / plain over alternating rounds."""
+    run_plain(), run_probed()  # warm-up
+    found = []
+    for _ in range(rounds):
+        plain = run_plain()
+        found.append((run_probed() - plain) / plain)
+    return statistics.median(found), min(found), max(found)
+
+
+def with_loss_landscapes(name: str, training: Training, rounds: int, plain_steps: int) -> None:
+    """The public tool on the same seven points: loss and gradient along a line, and what it changed."""
+    if importlib.util.find_spec("loss_landscapes") is None:
+        print(f"{name:22} loss-landscapes           not installed: pip install loss-landscapes")
+        return
+    import loss_landscapes
+
+    batch = training.data.batch(0)
+
+    def gradient_norm(wrapper: Any) -> float:
+        model = wrapper.modules[0]
+        model.requires_grad_(True)  # the tool has switched it off, and moves the parameters in place
+        model.zero_grad()
+        loss = training.objective(model, model, batch.inputs, batch.targets).total
+        loss.backward()
+        model.requires_grad_(False)
+        return torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
+
+    model = copy.deepcopy(training.network)
+    end = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in end.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=1e-3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+
+    def seven() -> float:
+        begun = time.perf_counter()
+        loss_landscapes.linear_interpolation(model, end, gradient_norm, steps=7)
+        return time.perf_counter() - begun
+
+    def plain() -> float:
+        return seconds(training, plain_steps, plain=True)
+
+    seven(), plain()
+    ratios = [seven() / plain() for _ in range(rounds)]
+    after = model.state_dict()
+    changed = [key for key in before if not torch.equal(before[key], after[key])]
+    buffers = {key for key, _ in model.named_buffers()}
+    left = sum(p.grad is not None for p in model.parameters())
+    print(
+        f"{name:22} loss-landscapes, 7 points {statistics.median(ratios):6.2f}  (min {min(ratios):.2f}, max {max(ratios):.2f})"
+        f"; left changed: {sum(k not in buffers for k in changed)} parameters, {sum(k in buffers for k in changed)} buffers"
+        f" of {len(before)} tensors, and {left} gradients"
+    )
+
+
+def peak_bytes(training: Training) -> str:
+    """What the plan states; on a GPU beside what was measured."""
+    probes = training.probes
+    assert isinstance(probes, Probes)
+    return f"{probes.plan.peak_bytes / 2**20:.0f} MiB"
+
+
+def main() -> None:
+    """Runs all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, {arguments.threads} thread(s); cost of one probed step in plain training steps")
+    for name, overrides in SETTINGS.items():
+        steps = 1 if "VGG" in name else 20
+        for probes in PROBES:
+            training = setting(overrides, probes)
+            assert isinstance(training.network, nn.Module)
+            assert isinstance(training.probes, Probes)
+            median, low, high = cost(
+                lambda t=training, n=steps: seconds(t, 2 * n, plain=True),  # type: ignore[misc]
+                lambda t=training, n=steps: seconds(t, n, plain=False),  # type: ignore[misc]
+                arguments.rounds,
+            )
+            share = f"; every 100 steps: {median:.1f} % of training" if probes == "standard" else ""
+            print(
+                f"{name:22} {probes:25} {median:6.2f}  (min {low:.2f}, max {high:.2f}; plan: "
+                f"{training.probes.plan.passes:.2f} passes, {peak_bytes(training)}){share}",
+                flush=True,
+            )
+        with_loss_landscapes(name, training, arguments.rounds, 2 * steps)
+
+
+if __name__ == "__main__":
+    main()

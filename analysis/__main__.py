@@ -1,4 +1,4 @@
-"""`python -m analysis`: figures, the state of runs, and their numbers as one table.
+"""`python -m analysis`: report, report card, figures, comparison, the state of runs, and their numbers as one table.
 
 Exit code 0: done; 1: it could not be done (a damaged file, a full disk); 2: something that was asked for is wrong.
 """
@@ -6,6 +6,7 @@ Exit code 0: done; 1: it could not be done (a damaged file, a full disk); 2: som
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from analysis.errors import DamagedFile, WrongInput
 if TYPE_CHECKING:
     import pandas as pd
 
+_CLAIMS = "a Python file with claims of your own (CLAIMS); may be given again"
+_FIGURES = "a Python file that is a figure of your own; may be given again"
 SILENT_SECONDS = 600  # a run that trains renews its heartbeat far more often
 
 
@@ -36,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error, 2)
     except DamagedFile as error:
         return _say(error, 1)
+    except BrokenPipeError:  # the reader of what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         return _say(f"cannot use {error.filename}: {error.strerror}; give a place where files can be written", 2)
     except OSError as error:
@@ -48,9 +54,24 @@ def _say(error: object, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m analysis", description="Figures and tables from run folders.")
+    parser = _Parser(prog="python -m analysis", description="Report, figures and tables from run folders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
+    report = commands.add_parser("report", help="one page: what was run, the ledger of claims, every figure")
+    report.set_defaults(command=_report)
+    card = commands.add_parser("card", help="one page: one normalisation against none and batch")
+    card.set_defaults(command=_card)
+    card.add_argument("norm", metavar="NORM", help="the normalisation, as it is named in the runs")
+    for command in (report, card):
+        command.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report in the first RUNS)")
+        command.add_argument("--claims", action="append", type=Path, default=[], metavar="FILE", help=_CLAIMS)
+    compare = commands.add_parser("compare", help="two sweeps, or two normalisations, number by number")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("a", metavar="A", help="a folder of runs; or, before RUNS, a normalisation")
+    compare.add_argument("b", metavar="B", help="another one")
+    compare.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="where the two normalisations were run")
+    compare.add_argument("--metric", action="append", default=[], metavar="NAME", help="this metric only; repeatable")
+    compare.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers to FILE.csv")
     figures = commands.add_parser("figures", help="draw the figures (SVG, PNG, PDF, and their numbers as CSV)")
     figures.set_defaults(command=_figures)
     figures.add_argument("--out", type=Path, metavar="DIR", help="where to (default: figures in the first RUNS)")
@@ -59,11 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
     table = commands.add_parser("table", help="all numbers of all runs as one table")
     table.set_defaults(command=_table)
-    for command in (figures, status, table):
+    for command in (figures, report, card):
+        command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
+    for command in (report, card, figures, status, table):
         command.add_argument(
             "runs", nargs="+", type=Path, metavar="RUNS", help="a folder of run folders, or one run folder"
         )
-    for command in (figures, table):
+    for command in (report, card, compare, figures, table):
         command.add_argument(
             "--results-version", type=int, metavar="N", help="only runs whose results are of this version"
         )
@@ -71,15 +94,68 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _figures(arguments: argparse.Namespace) -> int:
-    from analysis import figures, load_runs
+def _report(arguments: argparse.Namespace) -> int:
+    from analysis import claims
+    from analysis.report import write_report
 
-    names = arguments.only or figures.names()
-    for name in names:
-        figures.get(name)  # a wrong name is told before anything is drawn
-    runs = load_runs(arguments.runs, results_version=arguments.results_version)
-    for name in names:
-        for path in figures.write(name, runs, arguments.out or arguments.runs[0] / "figures"):
+    out = arguments.out or arguments.runs[0] / "report"
+    entries = claims.load(arguments.claims)
+    print(
+        write_report(
+            arguments.runs,
+            out,
+            entries=entries,
+            further_figures=arguments.file,
+            results_version=arguments.results_version,
+        )
+    )
+    return 0
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from analysis import claims
+    from analysis.card import write_card
+
+    out = arguments.out or arguments.runs[0] / "report"
+    ledger = set(claims.names())
+    own = [claim for claim in claims.load(arguments.claims) if claim.name not in ledger]
+    print(
+        write_card(
+            arguments.norm,
+            arguments.runs,
+            out,
+            further_claims=own,
+            further_figures=arguments.file,
+            results_version=arguments.results_version,
+        )
+    )
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from analysis.compare import as_text, compare
+
+    path: Path | None = arguments.csv
+    if path is not None and (path.suffix != ".csv" or not path.absolute().parent.is_dir()):
+        raise WrongInput(f"--csv {path}: must end in .csv and lie in a folder that exists")
+    a, b = arguments.a, arguments.b
+    table = compare(a, b, arguments.runs, metrics=arguments.metric, results_version=arguments.results_version)
+    print(as_text(table, a, b))
+    if path is not None:
+        table.to_csv(path, index=False, na_rep="nan")
+        print(path.absolute())
+    return 0
+
+
+def _figures(arguments: argparse.Namespace) -> int:
+    from analysis import figures
+
+    own = dict(figures.from_file(file) for file in arguments.file)
+    names = arguments.only or [*figures.names(), *own]
+    modules = {name: own.get(name) or figures.get(name) for name in names}  # a wrong name is told before all
+    runs = figures.Runs.load(arguments.runs, arguments.results_version)
+    for name, module in modules.items():
+        for path in figures.write(name, runs, arguments.out or arguments.runs[0] / "figures", module):
             print(path)
     return 0
 

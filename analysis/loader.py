@@ -130,8 +130,9 @@ def load_status(path: PathOrPaths) -> pd.DataFrame:
 def load_descriptions(path: PathOrPaths, *, results_version: int | None = None) -> list[dict[str, Any]]:
     """What was run and how, one dictionary per run, in the order of `load_runs`; no records are read.
 
-    Keys: run, experiment, folder, results_version, config (the whole resolved one), status and starts (provenance: one
-    entry per start, with its time, host, command, git_commit, versions, device and plan; empty where there is none).
+    Keys: run, experiment, folder, results_version, config (the whole resolved one), identity (of it, what changes the
+    numbers), status and starts (provenance: one entry per start, with its time, host, command, git_commit, versions,
+    device and plan; empty where there is none).
 
     Raises WrongInput and DamagedFile as `load_runs` does.
     """
@@ -141,7 +142,8 @@ def load_descriptions(path: PathOrPaths, *, results_version: int | None = None) 
         if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
             raise DamagedFile(f"{run.folder / 'provenance.json'} is damaged: it must hold a list of starts")
         own = {"run": run.name, "experiment": run.experiment, "folder": run.folder, "results_version": run.version}
-        return {**own, "config": dict(run.config), "status": dict(run.status), "starts": starts}
+        identity = _json(run.folder / "config.json").get("identity") or {}
+        return {**own, "config": run.config, "identity": identity, "status": run.status, "starts": starts}
 
     return _in_parallel(describe, _read_runs(path, results_version))
 

@@ -69,7 +69,7 @@ def settings_of(frame: pd.DataFrame, further: pd.DataFrame | None = None) -> lis
     more = [] if further is None else list(further.columns)
     found = []
     for values, alike in runs.groupby(SETTING, observed=True, sort=True, dropna=False):
-        differing = [name for name in [*DIFFERING, *more] if alike[name].nunique(dropna=False) > 1]
+        differing = [name for name in [*DIFFERING, *more] if len(alike[name].unique()) > 1]
         parts = alike.groupby(differing, observed=True, dropna=False) if differing else [((), alike)]
         for _, part in parts:
             extra = [f"{name.replace('_', ' ')} {plain(part[name].iloc[0])}" for name in differing]
@@ -98,8 +98,9 @@ def judge(frame: pd.DataFrame, claims: Iterable[Claim], further: pd.DataFrame | 
 
 
 def _judge(claim: Claim, setting: Setting) -> Verdict:
-    deciding = sum(comparison.decides for comparison in claim.comparisons)
-    parts = tuple(_compare(comparison, setting.records, deciding) for comparison in claim.comparisons)
+    comparisons = claim.compared(setting.task)
+    deciding = sum(comparison.decides for comparison in comparisons)
+    parts = tuple(_compare(comparison, setting.records, deciding) for comparison in comparisons)
     word = worst([part.outcome.word for part in parts if part.comparison.decides])
     reasons = [part.outcome.reason for part in parts if part.comparison.decides and part.outcome.word == word]
     return Verdict(claim, setting.label, word, parts, "; ".join(dict.fromkeys(filter(None, reasons))))

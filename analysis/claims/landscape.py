@@ -71,7 +71,7 @@ CLAIMS = (
                 Term("none", _LATE.loss_range),
             ),
         ),
-        figure="figure_4",
+        figure="fig04_landscape",
         task="classification",
     ),
     Claim(
@@ -91,7 +91,7 @@ CLAIMS = (
                 decides=False,
             ),
         ),
-        figure="figure_4",
+        figure="fig04_landscape",
         task="classification",
     ),
     Claim(
@@ -105,7 +105,7 @@ CLAIMS = (
             more("effective beta, first third, none / batch", Term("none", _EARLY.beta), Term("batch", _EARLY.beta)),
             more("effective beta, last third, none / batch", Term("none", _LATE.beta), Term("batch", _LATE.beta)),
         ),
-        figure="figure_4",
+        figure="fig04_landscape",
         task="classification",
     ),
     Claim(
@@ -116,7 +116,7 @@ CLAIMS = (
         "lengths, median over training: none over batch above 1, for all three.",
         needs="runs of none and batch of the deep linear network with the probe landscape, three seeds or more",
         comparisons=smoother("batch", LINEAR),
-        figure="figure_10",
+        figure="fig10_linear_landscape",
         task="regression",
     ),
     Claim(
@@ -142,7 +142,7 @@ CLAIMS = (
             value("loss at the longest step / loss before, none", Term("none", _FAR_LOSS), low=1.0),
             more("effective beta at the longest step, none / batch", Term("none", _FAR_BETA), Term("batch", _FAR_BETA)),
         ),
-        figure="figure_11",
+        figure="fig11_gradient_difference",
         task="classification",
     ),
     Claim(
@@ -157,7 +157,7 @@ CLAIMS = (
             value("||g' - g|| / ||g||, batch", Term("batch", _CHANGE), high=1.0),
             less("||g' - g|| / ||g||, batch / none", Term("batch", _CHANGE), Term("none", _CHANGE)),
         ),
-        figure="figure_11",
+        figure="fig11_gradient_difference",
         task="classification",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.claims.landscape import VGG, smoother
+from analysis.claims.landscape import LINEAR, VGG, smoother
 from analysis.claims.measures import final, steps_to_learn
 from analysis.claims.model import SIMILAR, Claim, Term, less, more
 from analysis.claims.shift import SHIFT
@@ -16,15 +16,19 @@ CLAIMS = (
     Claim(
         name="S17",
         statement="L1, L2 and Linf normalisation train comparably to batch normalisation, or better.",
-        source=f"{_PAPER}, section 3.3 and figure 5 (a)",
-        rule=f"Steps to 90 % training accuracy, l_p over batch, below {SIMILAR:g} for each of the three.",
-        needs="classification runs of batch, l1, l2 and linf, three seeds or more",
+        source=f"{_PAPER}, section 3.3 and figure 5",
+        rule="Steps to 90 % training accuracy (in regression: final training loss), l_p over batch, below "
+        f"{SIMILAR:g} for "
+        "each of the three.",
+        needs="runs of batch, l1, l2 and linf, three seeds or more",
         comparisons=tuple(
             less(f"steps to 90 % training accuracy, {p} / batch", Term(p, _SPEED), Term("batch", _SPEED), SIMILAR)
             for p in _NORMS
         ),
-        figure="figure_5",
-        task="classification",
+        linear=tuple(
+            less(f"final training loss, {p} / batch", Term(p, _LOSS), Term("batch", _LOSS), SIMILAR) for p in _NORMS
+        ),
+        figure="fig05_lp_training",
     ),
     Claim(
         name="S18",
@@ -33,7 +37,7 @@ CLAIMS = (
         rule="Final training loss, l1 over batch, below 1.",
         needs="runs of batch and l1 of the deep linear network, three seeds or more",
         comparisons=(less("final training loss, l1 / batch", Term("l1", _LOSS), Term("batch", _LOSS)),),
-        figure="figure_5",
+        figure="fig05_lp_training",
         task="regression",
     ),
     Claim(
@@ -51,18 +55,19 @@ CLAIMS = (
                 for p in _NORMS
             ),
         ),
-        figure="figure_6",
+        figure="fig06_lp_histograms",
         task="classification",
     ),
     Claim(
         name="S20",
         statement="l_p normalisations smooth the landscape as batch normalisation does.",
-        source=f"{_PAPER}, section 3.3 and figure 12",
+        source=f"{_PAPER}, section 3.3 and figures 12 and 13",
         rule="Loss range, greatest gradient change and greatest effective beta along the gradient (steps of 1/2 to 4 "
-        "learning rates, median over training): none over l_p above 1, all three for each of the three.",
-        needs="classification runs of none, l1, l2 and linf with the probe landscape, three seeds or more",
+        "learning rates, in regression of all probed lengths, median over training): none over l_p above 1, all three "
+        "for each of the three.",
+        needs="runs of none, l1, l2 and linf with the probe landscape, three seeds or more",
         comparisons=tuple(comparison for p in _NORMS for comparison in smoother(p, VGG)),
-        figure="figure_12",
-        task="classification",
+        linear=tuple(comparison for p in _NORMS for comparison in smoother(p, LINEAR)),
+        figure="fig12_lp_landscape",
     ),
 )

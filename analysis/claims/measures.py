@@ -62,6 +62,12 @@ class Records:
         part = self._frame.loc[chosen, ["run", "step", "layer", "x", "value"]].reset_index(drop=True)
         return part.assign(run=part["run"].astype(str).astype("category"))
 
+    def kinds(self) -> pd.DataFrame:
+        """probe, metric, batch and `along` (whether it has step lengths) of all that is recorded."""
+        columns = ["probe", "metric", "batch"]
+        kinds = self._frame.assign(along=self._frame["x"].notna()).drop_duplicates([*columns, "along"])
+        return kinds[[*columns, "along"]].astype(dict.fromkeys(columns, str))
+
     def recording(self, metric: str, batch: str | None) -> set[str]:
         """The runs that record a metric."""
         return set(self.rows(metric, batch)["run"].unique())
@@ -76,10 +82,13 @@ class Records:
         return steps.astype(float).reindex(self.runs.index)
 
     def spacing(self) -> pd.Series:
-        """By run: steps between two evaluations."""
-        rows = self.rows("accuracy", "train")
-        gaps = rows.groupby("run", observed=True)["step"].agg(lambda steps: np.median(np.diff(steps)) or np.nan)
-        return self.once("spacing", lambda: gaps.astype(float).reindex(self.runs.index))
+        """By run: steps between two evaluations; 0: there is one; NaN: there is none."""
+        return self.once("spacing", self._spacing)
+
+    def _spacing(self) -> pd.Series:
+        steps = self.rows("accuracy", "train").groupby("run", observed=True)["step"]
+        gaps = (steps.max() - steps.min()) / (steps.count() - 1).clip(lower=1)
+        return gaps.reindex(self.runs.index)
 
 
 # ---------------------------------------------------------------------------------------------------------- of training
@@ -228,12 +237,12 @@ def _over_steps(records: Records, values: pd.Series, window: Window) -> pd.Serie
     return groups.median().where(enough).reindex(records.runs.index)
 
 
-def drift(what: str, *, batch: str, relative: bool = False, since: str = "since_last") -> Measure:
-    """Drift of what enters the non-linearity: after the normalisation, or of the plain layer's output where none is.
+def drift(what: str, *, batch: str, relative: bool = False, window: Window = "all") -> Measure:
+    """Drift between probed steps of what enters the non-linearity: after the normalisation, else of the layer.
 
     what: "mean", "variance" or "wasserstein"; relative: divided by the standard deviation of the layer at that step.
     """
-    stem = f"{what}_drift_{since}"
+    stem = f"{what}_drift_since_last"
 
     def values(records: Records, metric: str) -> pd.DataFrame:
         after = records.rows(f"{metric}_after_normalisation", batch)
@@ -252,11 +261,11 @@ def drift(what: str, *, batch: str, relative: bool = False, since: str = "since_
             rows = rows[rows["step"] > rows.groupby("run", observed=True)["step"].transform("min")]
             return rows.groupby(["run", "step"], observed=True)["value"].median()
 
-        return _over_steps(records, records.once(("drift", stem, batch, relative), make), "all")
+        return _over_steps(records, records.once(("drift", stem, batch, relative), make), window)
 
     names = {"wasserstein": "Wasserstein-1 distance"}
     unit = " in standard deviations of the layer" if relative else ""
     says = f"{names.get(what, what)} between probed steps of what enters the activation, {batch} batch{unit}"
     needed = [(f"{stem}_before_normalisation", batch)]
     needed += [("variance_before_normalisation", batch)] if relative else []
-    return Measure(f"{says}, median over layers and training", tuple(needed), per_run)
+    return Measure(f"{says}, median over layers, {_WINDOWS[window]}", tuple(needed), per_run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ class Claim:
     """One entry of the ledger. It holds in a setting where every deciding comparison lies in its region.
 
     name: "S1"; statement: in our words; source: the publication and its place; rule: how it is decided, in plain
-    words; needs: what has to be run, in plain words; figure: the figure that shows it; task: which settings it is
-    about; lr: only settings of this learning rate; untestable: why no measurement of ours can decide it.
+    words; needs: what has to be run, in plain words; linear: the comparisons in regression settings, where they are
+    others; figure: the figure that shows it; task: which settings it is about; lr: only settings of this learning rate;
+    untestable: why no measurement of ours can decide it.
     """
 
     name: str
@@ -98,15 +99,16 @@ class Claim:
     source: str
     rule: str
     needs: str
-    comparisons: tuple[Comparison, ...] = field(default=())
+    comparisons: tuple[Comparison, ...] = ()
+    linear: tuple[Comparison, ...] = ()
     figure: str | None = None
     task: Task | None = None
     lr: float | None = None
     untestable: str | None = None
 
-    @property
-    def norms(self) -> list[str]:
-        return list(dict.fromkeys(term.norm for comparison in self.comparisons for term in comparison.terms))
+    def compared(self, task: Task) -> tuple[Comparison, ...]:
+        """What decides it in settings of this kind."""
+        return self.linear if task == "regression" and self.linear else self.comparisons
 
 
 def more(what: str, a: Term, b: Term, than: float = 1.0, *, decides: bool = True) -> Comparison:

@@ -6,8 +6,8 @@ from analysis.claims.measures import drift, over_training
 from analysis.claims.model import SIMILAR, Claim, Comparison, Region, Term, alike, less, more, value
 
 _PAPER = "Santurkar et al. 2018"
-SHIFT = drift("wasserstein", batch="fixed", relative=True)
-_SHIFT_ABSOLUTE = drift("wasserstein", batch="fixed")
+SHIFT = drift("wasserstein", batch="fixed", relative=True, window="learning")
+_SHIFT_ABSOLUTE = drift("wasserstein", batch="fixed", window="learning")
 _MEAN = drift("mean", batch="train")
 _VARIANCE = drift("variance", batch="train")
 ICS_L2 = over_training("ics_l2", skip_first_layer=True, window="learning")
@@ -24,9 +24,8 @@ CLAIMS = (
         "networks with and without batch normalisation.",
         source=f"{_PAPER}, section 2.1 and figure 1 (c)",
         rule="Wasserstein-1 distance between probed steps of what enters each activation function, on a fixed batch, "
-        "in "
-        "standard deviations of the layer, median over layers and training: batch over none within a factor "
-        f"{SIMILAR:g}.",
+        "in standard deviations of the layer, median over layers and over the steps until the run has 90 % training "
+        f"accuracy: batch over none within a factor {SIMILAR:g}.",
         needs="classification runs of none and batch with the probe activations, three seeds or more",
         comparisons=(
             alike("drift in standard deviations, batch / none", Term("batch", SHIFT), Term("none", SHIFT)),
@@ -37,7 +36,7 @@ CLAIMS = (
                 decides=False,
             ),
         ),
-        figure="figure_1",
+        figure="fig01_accuracy",
         task="classification",
     ),
     Claim(
@@ -52,7 +51,7 @@ CLAIMS = (
             more("change of means, noisy_batch / none", Term("noisy_batch", _MEAN), Term("none", _MEAN)),
             more("change of variances, noisy_batch / none", Term("noisy_batch", _VARIANCE), Term("none", _VARIANCE)),
         ),
-        figure="figure_8",
+        figure="fig08_moments",
         task="classification",
     ),
     Claim(
@@ -80,7 +79,7 @@ CLAIMS = (
                 decides=False,
             ),
         ),
-        figure="figure_3",
+        figure="fig03_shift",
         task="classification",
     ),
     Claim(
@@ -95,7 +94,7 @@ CLAIMS = (
             value("cos(G, G'), none", Term("none", _COSINE_ALL), low=0.9),
             value("cos(G, G'), batch", Term("batch", _COSINE_ALL), low=-0.3, high=0.3),
         ),
-        figure="figure_3",
+        figure="fig03_shift",
         task="regression",
     ),
     Claim(
@@ -116,7 +115,7 @@ CLAIMS = (
                 1 / SIMILAR,
             ),
         ),
-        figure="figure_3",
+        figure="fig03_shift",
         task="classification",
     ),
 )

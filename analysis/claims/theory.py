@@ -60,7 +60,7 @@ CLAIMS = (
         comparisons=(
             value("additive fall, share of the scaling term, batch", Term("batch", _additive_share()), low=0.01),
         ),
-        figure="theory",
+        figure="theory_terms",
     ),
     Claim(
         name="S22",
@@ -70,7 +70,7 @@ CLAIMS = (
         "0.5.",
         needs="runs of batch with the probe theory and its option curvature=true, three seeds or more",
         comparisons=(value("share of points where it falls, batch", Term("batch", _falls()), low=0.5),),
-        figure="theory",
+        figure="theory_terms",
     ),
     Claim(
         name="S23",
@@ -83,7 +83,7 @@ CLAIMS = (
             value("sigma, batch", Term("batch", over_training("sigma_median")), low=1.0),
             value("greatest / least sigma during training, batch", Term("batch", _swing()), low=2.0),
         ),
-        figure="theory",
+        figure="theory_terms",
     ),
     Claim(
         name="S24",

@@ -28,7 +28,7 @@ CLAIMS = (
                 "difference",
             ),
         ),
-        figure="figure_1",
+        figure="fig01_accuracy",
         task="classification",
     ),
     Claim(
@@ -42,7 +42,7 @@ CLAIMS = (
             value("share learnt, batch", Term("batch", _LEARNT), low=0.5),
             value("share learnt, none", Term("none", _LEARNT), high=0.5),
         ),
-        figure="figure_1",
+        figure="fig01_accuracy",
         task="classification",
         lr=0.5,
     ),
@@ -68,7 +68,7 @@ CLAIMS = (
                 MUCH,
             ),
         ),
-        figure="figure_2",
+        figure="fig02_noisy",
         task="classification",
     ),
     Claim(
@@ -82,7 +82,7 @@ CLAIMS = (
             value("share learnt, noise alone", Term("noise", _LEARNT), high=0.1),
             value("share learnt, none", Term("none", _LEARNT), low=0.5),
         ),
-        figure="controls",
+        figure="fig02_noisy",
         task="classification",
     ),
 )

@@ -109,11 +109,20 @@ def write(
     with house():
         figure = Figure(layout="constrained")
         module.draw(data, figure)
+        lay_out(figure)
         for kind, metadata in _METADATA.items():
             paths.append(_replace(folder / f"{name}.{kind}", partial(figure.savefig, format=kind, metadata=metadata)))
     if hasattr(data, "table"):
         paths.append(_replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
     return paths
+
+
+def lay_out(figure: Figure) -> None:
+    """Lays a figure out once, instead of at each saving, which would take most of the time."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _replace(path: Path, save: Callable[[Path], Any]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from analysis import statistics
@@ -24,10 +26,11 @@ FEW = 5  # with fewer runs than this, each is drawn too
 WIDTH, HEIGHT = 3.1, 1.65  # of a panel, inches
 ACROSS = 4  # columns side by side; more go below
 ENTRY = 1.03  # of the legend, inches
-NOTE = {"color": "#777777", "fontsize": "x-small"}
+NOTE: dict[str, Any] = {"color": "#777777", "fontsize": "x-small"}
 ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
 # Without viridis' last, palest part.
 MAP = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.02, 0.85, 256)))
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LEVELS = ((0, (1, 1)), (0, (4, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (2, 2)))
 
 
@@ -55,7 +58,7 @@ def draw_sheet(
             axes.append(figure.add_subplot(place, sharex=axes[0] if axes else None))
             _draw_panel(panel, axes[-1], len(column.setting.runs))
             axes[-1].tick_params(labelbottom=row == len(column.panels) - 1)
-        _head(column, axes)
+        _head(column, axes, beside=sheet.columns[i - i % columns : i - i % columns + columns])
         _foot(column, axes[-1])
     width = max(WIDTH * columns, 3.6)
     _legend(sheet, figure, width, bands)
@@ -70,16 +73,30 @@ def sized(sheet: Sheet, figure: Figure, **options: Any) -> None:
 # --------------------------------------------------------------------------------------------------- around the columns
 
 
-def _head(column: Column, axes: Sequence[Axes]) -> None:
-    subtitle = textwrap.fill(column.setting.subtitle, 44)
-    notes = [textwrap.fill("; ".join(_notes(panel)), 62) for panel in column.panels]
-    gap = 5 + 7 * (notes[0].count("\n") + 1 if notes[0] else 0)
-    title = f"{column.title}: {column.setting.title}" if column.title else column.setting.title
-    title = textwrap.fill(title, 34)
-    axes[0].set_title(title, pad=gap + 12 + 10 * subtitle.count("\n"))
+def _head(column: Column, axes: Sequence[Axes], beside: Sequence[Column]) -> None:
+    # Titles of columns side by side stand at one height, whatever the notes under them.
+    gap = 5 + 7 * max(_lines(_told(other.panels[0])) for other in beside)
+    heads = [_titles(other) for other in beside]
+    title, subtitle = _titles(column)
+    axes[0].set_title(title, pad=gap + 2 + 10 * max(_lines(below) for _, below in heads))
     axes[0].annotate(subtitle, (0.5, 1), (0, gap), ha="center", **ABOVE)
-    for axis, note in zip(axes, notes, strict=True):
-        axis.annotate(note, (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
+    for axis, panel in zip(axes, column.panels, strict=True):
+        axis.annotate(_told(panel), (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
+
+
+def _titles(column: Column) -> tuple[str, str]:
+    setting = column.setting
+    if column.title:
+        return column.title, textwrap.fill(f"{setting.title}, {setting.subtitle}", 46)
+    return setting.title, textwrap.fill(setting.subtitle, 44)
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
+
+
+def _told(panel: Panel) -> str:
+    return textwrap.fill("; ".join(_notes(panel)), 62)
 
 
 def _notes(panel: Panel) -> list[str]:
@@ -133,27 +150,33 @@ def _legend(sheet: Sheet, figure: Figure | SubFigure, width: float, bands: str) 
         Line2D([], [], label=label, color="#444444", linestyle=LEVELS[i % len(LEVELS)], linewidth=0.9)
         for i, label in enumerate(levels)
     ]
-    entry = max(ENTRY, 0.55 + 0.062 * max(len(str(h.get_label())) for h in handles))
-    rows = math.ceil(len(handles) * entry / width)
+    entry = max(ENTRY, 0.55 + 0.062 * max((len(str(h.get_label())) for h in handles), default=0))
+    rows = max(1, math.ceil(len(handles) * entry / width))
     words = [*explained(sheet, bands), *sheet.notes]
     if sheet.left_out:
         words.append(f"{sheet.left_out} more settings are not drawn: give fewer runs to see them")
     title = "\n".join(textwrap.fill(word, int(width * 19)) for word in words)
-    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / rows), title=title)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=max(1, math.ceil(len(handles) / rows)), title=title
+    )
 
 
 def explained(sheet: Sheet, bands: str) -> list[str]:
     """What lines and bands are, and over how many seeds."""
-    shown = {c.norm for column in sheet.columns for panel in column.panels for c in panel.all_curves()}
-    counts = {n for column in sheet.columns for norm, n in column.setting.counts.items() if norm in shown or not shown}
-    has_bands = any(panel.bands for column in sheet.columns for panel in column.panels)
-    if counts == {1}:
-        return [f"one run each{f'; {bands}' if has_bands else ''}"]
+    panels = [panel for column in sheet.columns for panel in column.panels]
+    curves = [curve for panel in panels for curve in panel.all_curves()]
+    counts = {len(curve.runs) for curve in curves} or {0}
+    across = any(panel.bands for panel in panels)
+    if max(counts) <= 1:
+        return [f"one run each{f'; {bands}' if across else ''}"]
     seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     thin = "; thin: each seed" if min(counts) < FEW else ""
-    if has_bands:
-        return [f"{bands}: medians over seeds of both ends ({seeds} seeds){thin}"]
-    return [f"{statistics.describe()} ({seeds} seeds){thin}"]
+    said = [f"{bands}, medians over seeds of both ends ({seeds} seeds){thin}"] if across else []
+    if any(curve.shade is not None for curve in curves) and max(counts) < FEW:
+        said.append(f"line: median over seeds ({seeds} seeds){thin}")
+    elif any(panel.curves for panel in panels):
+        said.append(statistics.describe() + (f" ({seeds} seeds){thin}" if not across else " (panels of single lines)"))
+    return said
 
 
 # --------------------------------------------------------------------------------------------------------- in the panel
@@ -163,15 +186,17 @@ def _cross(norm: str) -> dict[str, Any]:
     return {"marker": "X", "markersize": 7, "color": norm_style(norm).colour, "markeredgecolor": "white"}
 
 
-def shaded(shade: float) -> tuple[float, ...]:
+def shaded(shade: float) -> str:
     """A colour of the sequential map, for things in an order; dark to light, readable in grey."""
-    return tuple(MAP(shade))
+    return to_hex(MAP(shade))
 
 
 def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:
-    unit = panel.unit.partition(", ")[0]
-    plain = panel.scale in ("accuracy", "cosine") or unit in ("", "1", "fraction")
-    axes.set_ylabel(textwrap.fill(panel.name if plain else f"{panel.name} ({unit})", 28), linespacing=1.05)
+    unit = panel.unit.partition(", ")[0].replace("^2", "²").replace("^3", "³").replace("^4", "⁴")
+    lines = [line for part in re.split(r", (?![^(]*\))", panel.name) for line in textwrap.wrap(part, 24)]
+    if panel.scale not in ("accuracy", "cosine") and unit not in ("", "1", "fraction"):
+        lines.append(f"({unit})")
+    axes.set_ylabel("\n".join(lines), linespacing=1.05, fontsize=7.5 if len(lines) > 1 else 8)
     if panel.missing:
         say(axes, panel.missing)
         return
@@ -182,14 +207,19 @@ def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:
     for order, curve in enumerate(panel.curves):
         _draw_curve(curve, panel, axes, order)
     for one in panel.published:
-        style = {"color": norm_style(one.curve.norm).colour, "linestyle": ":", "linewidth": 1.0, "zorder": 2.5}
+        style: dict[str, Any] = {
+            "color": norm_style(one.curve.norm).colour,
+            "linestyle": ":",
+            "linewidth": 1.0,
+            "zorder": 2.5,
+        }
         for values in (one.curve.low, one.curve.high)[: len(one.distances)]:
             axes.plot(one.curve.steps, np.where(drawable(values, panel.log), values, np.nan), **style)
     for i, (_, value) in enumerate(panel.levels):
         axes.axhline(value, color="#444444", linestyle=LEVELS[i % len(LEVELS)], linewidth=0.9, zorder=1.5)
     axes.set_ylim(*_limits(panel))
     if panel.log:
-        _log_ticks(axes)
+        log_ticks(axes.yaxis)
     bottom, top = axes.get_ylim()
     for curve in panel.all_curves():
         for divergence in curve.diverged:
@@ -207,7 +237,8 @@ def _draw_curve(curve: Curve, panel: Panel, axes: Axes, order: int) -> None:
         np.where(drawable(v, panel.log), v, np.nan) for v in (curve.median, curve.least, curve.greatest)
     )
     if len(curve.runs) > 1:
-        axes.fill_between(curve.steps, low, high, color=line["color"], alpha=0.13, linewidth=0)
+        if curve.shade is None or len(curve.runs) >= FEW:  # many bands over each other would hide the lines
+            axes.fill_between(curve.steps, low, high, color=line["color"], alpha=0.13, linewidth=0)
         if len(curve.runs) < FEW:
             each = np.where(drawable(curve.each, panel.log), curve.each, np.nan)
             axes.plot(curve.steps, each.T, color=line["color"], linewidth=0.5, alpha=0.45)
@@ -222,7 +253,7 @@ def _draw_band(band: Band, panel: Panel, axes: Axes) -> None:
     low, high = (np.where(drawable(c.median, panel.log), c.median, np.nan) for c in (band.low, band.high))
     # Where the lower end cannot be drawn (0 on a logarithmic axis) the band goes down to the axis.
     floor = np.where(np.isnan(low) & ~np.isnan(high), np.nanmin(low) if not np.isnan(low).all() else high, low)
-    alone = dict(marker=style.marker) if len(steps) < 2 else {}
+    alone = {"marker": style.marker} if len(steps) < 2 else {}
     axes.fill_between(steps, floor, high, color=style.colour, alpha=0.2, linewidth=0)
     for end, values in ((band.low, low), (band.high, high)):
         if 1 < len(end.runs) < FEW:
@@ -237,7 +268,9 @@ def _limits(panel: Panel) -> tuple[float | None, float | None]:
         return 0.0, 1.02
     curves = panel.all_curves()
     tame = [c.each[[run not in {d.run for d in c.diverged} for run in c.runs]].ravel() for c in curves]
-    values = np.concatenate([*tame, *(np.array([value]) for _, value in panel.levels)])
+    last = max((c.steps[-1] for c in curves if len(c.steps)), default=0)
+    beside = [v[p.curve.steps <= last] for p in panel.published for v in (p.curve.low, p.curve.high)]
+    values = np.concatenate([*tame, *beside, *(np.array([value]) for _, value in panel.levels)])
     values = values[drawable(values, panel.log)]
     if panel.scale == "cosine":
         return min(-0.05, float(values.min()) - 0.05) if len(values) else -1.05, 1.05
@@ -245,29 +278,35 @@ def _limits(panel: Panel) -> tuple[float | None, float | None]:
         return None, None
     low, high = float(values.min()), float(values.max())
     if panel.log:
+        low = min(max(low, panel.floor), high)
         pad = (high / low) ** 0.06 if high > low else 2.0
         return low / pad, high * pad
     return min(0.0, low * 1.05), high * 1.05 if high > 0 else 1.0
 
 
-def _log_ticks(axes: Axes) -> None:
-    """Powers of ten; within less than two of them, labelled steps between."""
-    low, high = axes.get_ylim()
+def log_ticks(axis: Axis) -> None:
+    """Powers of ten; steps between them where there are few. No mathematical typesetting, which is slow."""
+    low, high = axis.get_view_interval()
     decades = math.log10(high / low)
-    if decades > 1.6:
-        axes.yaxis.set_major_locator(LogLocator(numticks=5))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        return
-    subs = (1.0, 2.0, 5.0) if decades > 0.5 else tuple(np.arange(1.0, 10.0, 1.0))
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12) if decades > 0.15 else MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(_short))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+    if decades > 2.2:
+        axis.set_major_locator(LogLocator(numticks=5))
+    elif decades > 0.15:
+        subs = (1.0, 3.0) if decades > 1.3 else (1.0, 2.0, 5.0) if decades > 0.5 else tuple(np.arange(1.0, 10.0, 1.0))
+        axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    else:
+        axis.set_major_locator(MaxNLocator(3))
+    axis.set_major_formatter(FuncFormatter(short))
 
 
-def _short(value: float, _: object = None) -> str:
+def short(value: float, _: object = None) -> str:
+    """A number on an axis, powers of ten as such: 0.05, 200, 3·10⁴, 10⁻⁶."""
     if value == 0 or 1e-2 <= abs(value) < 1e4:
         return f"{value:g}"
-    return f"{value:.2g}".replace("e+0", "e").replace("e-0", "e-")
+    exponent = math.floor(math.log10(abs(value)) + 1e-9)
+    factor = f"{value / 10**exponent:.3g}"
+    power = f"10{str(exponent).translate(SUPERSCRIPT)}"
+    return power if factor == "1" else f"{factor}·{power}"
 
 
 def say(axes: Axes, text: str) -> None:

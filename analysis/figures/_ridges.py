@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.colors as mcolors
 import numpy as np
@@ -25,7 +26,7 @@ NORMS = 5  # side by side
 
 @dataclass(frozen=True)
 class Ridge:
-    """One layer of one run: steps [S], edges [B + 1], density [S, B] of the values within the edges, share outside [S]."""
+    """One layer of one run: steps [S], edges [B + 1], density [S, B], share outside the edges [S]."""
 
     setting: str
     norm: str
@@ -103,10 +104,12 @@ def shown_steps(steps: np.ndarray, most: int = STEPS) -> np.ndarray:
 
 
 def ridges(runs: Runs, found: Sequence[Setting], wanted: Sequence[str], numbers: Sequence[int]) -> Ridges:
-    """Ridges of the paper's layers in the first settings, of each normalisation's run with the lowest seed."""
+    """Ridges of the paper's layers, of the lowest seeds' runs, in the settings with the most of `wanted`."""
     made: list[Ridge] = []
     rows: list[tuple[str, str]] = []
-    for setting in found[:SETTINGS]:
+    most = max((len(set(wanted) & set(setting.norms)) for setting in found), default=0)
+    best = [setting for setting in found if len(set(wanted) & set(setting.norms)) == most][:SETTINGS]
+    for setting in best:
         names = {norm: run for norm in setting.norms if (run := setting.lowest_seed(norm)) is not None}
         recorded = runs.records("mean_before_normalisation", "train")
         own = recorded[recorded["run"].isin([run["run"] for run in names.values()])]
@@ -126,14 +129,14 @@ def ridges(runs: Runs, found: Sequence[Setting], wanted: Sequence[str], numbers:
                 density, outside = densities(array.to_numpy()[places], edges)
                 steps = array["step"].to_numpy()[places]
                 made.append(Ridge(label, norm, layer.label, int(run["seed"]), steps, edges, density, outside))
-    norms = in_order(norm for setting in found[:SETTINGS] for norm in (*setting.norms, *wanted))
+    norms = in_order(norm for setting in best for norm in (*setting.norms, *wanted))
     rows = [row for row in rows if any((r.setting, r.layer) == row for r in made)]
     nothing = (
         "no histograms of activations\nare recorded in these runs"
         if found
         else "no runs of this figure\nare among these"
     )
-    left_out = tuple(setting.subtitle for setting in found[SETTINGS:])
+    left_out = tuple(setting.subtitle for setting in found if not any(setting is b for b in best))
     return Ridges(tuple(made), tuple(rows), tuple(norms), nothing, left_out)
 
 
@@ -166,9 +169,9 @@ def draw_ridges(data: Ridges, figure: Figure | SubFigure) -> tuple[float, float]
                 axis.set_xlabel("value")
         if len(settings) > 1 and (i == 0 or data.rows[i - 1][0] != setting):
             axes[i, 0].annotate(
-                setting, (0, 1), (0, 14 if i == 0 else 3), "axes fraction", textcoords="offset points", **NOTE
+                setting, (0, 1), (0, 19 if i == 0 else 4), "axes fraction", textcoords="offset points", **NOTE
             )
-    words = ["height: density; labels: training step; one run each, the lowest seed"]
+    words = ["height: density over its greatest; labels: training step; one run each, the lowest seed"]
     words += settings if len(settings) == 1 else []
     if data.left_out:
         words.append(f"not drawn: {'; '.join(data.left_out)}")
@@ -177,10 +180,11 @@ def draw_ridges(data: Ridges, figure: Figure | SubFigure) -> tuple[float, float]
 
 
 def _limits(row: Sequence[Ridge]) -> tuple[float, float]:
-    """From where to where anything of a row is seen: bins with more than a hundredth of the run's greatest density."""
+    """From where to where anything of a row is seen: bins with more than a hundredth of a ridge's greatest density."""
     lows, highs = [], []
     for ridge in row:
-        seen = (ridge.density > 0.01 * np.nanmax(ridge.density, initial=0.0)).any(axis=0)
+        tops = np.nanmax(ridge.density, axis=1, initial=0.0, keepdims=True)
+        seen = (ridge.density > 0.01 * tops).any(axis=0)
         if seen.any():
             lows.append(ridge.edges[:-1][seen][0])
             highs.append(ridge.edges[1:][seen][-1])
@@ -188,18 +192,19 @@ def _limits(row: Sequence[Ridge]) -> tuple[float, float]:
 
 
 def _draw_ridge(ridge: Ridge, axes: Axes, limits: tuple[float, float], *, labels: bool) -> None:
-    """The first step at the back, on top; each ridge is as high as its density against the panel's greatest."""
+    """The first step at the back, on top; each ridge is as high as its density against its own greatest."""
     colour = np.array(mcolors.to_rgb(norm_style(ridge.norm).colour))
     middles = (ridge.edges[:-1] + ridge.edges[1:]) / 2
     count = len(ridge.steps)
-    greatest = np.nanmax(ridge.density, initial=0.0) or 1.0
     for place in range(count):
         base = count - 1 - place
-        heights = base + 2.6 * np.nan_to_num(ridge.density[place]) / greatest
+        density = np.nan_to_num(ridge.density[place])
+        heights = base + 2.4 * density / (density.max() or 1.0)
         light = 0.75 - 0.6 * place / max(1, count - 1)  # later steps darker
         fill = tuple(colour + (1 - colour) * light)
         axes.fill_between(middles, base, heights, color=fill, linewidth=0, zorder=place + 2)
-        axes.plot(middles, heights, color="white", linewidth=0.6, zorder=place + 2)
+        outline = np.where(heights > base + 0.02, heights, np.nan)
+        axes.plot(middles, outline, color="white", linewidth=0.6, zorder=place + 2)
     axes.set_xlim(*limits)
     axes.set_ylim(-0.25, count + 2.0)
     axes.grid(False)
@@ -219,8 +224,9 @@ def _draw_ridge(ridge: Ridge, axes: Axes, limits: tuple[float, float], *, labels
 
 def draw_both(data: SheetAndRidges, figure: Figure) -> None:
     """Curves above, ridges below; sets the figure's size."""
-    upper, lower = figure.subfigures(2, 1)
+    parts: Any = figure.subfigures(2, 1)
+    upper, lower = parts
     sizes = np.array([draw_sheet(data.sheet, upper), draw_ridges(data.ridges, lower)])
     # The heights are known only when both are drawn; the sub-figures' grid is told then.
-    upper.get_subplotspec().get_gridspec().set_height_ratios(sizes[:, 1])
+    upper._subplotspec.get_gridspec().set_height_ratios(sizes[:, 1])
     figure.set_size_inches(sizes[:, 0].max(), sizes[:, 1].sum())

@@ -44,6 +44,11 @@ def unit_of(frame: pd.DataFrame) -> str:
     return str(frame["unit"].iloc[0]) if len(frame) and isinstance(frame["unit"].iloc[0], str) else ""
 
 
+def loss_unit(runs: Runs, setting: Setting) -> str:
+    """The unit of the training loss, which the landscape's loss is."""
+    return unit_of(of_setting(runs.records("loss", "train", "training"), setting)).partition(", ")[0]
+
+
 # ------------------------------------------------------------------------------------------------------------ landscape
 
 
@@ -76,11 +81,12 @@ def landscape_panels(runs: Runs, setting: Setting, wanted: Sequence[str]) -> tup
     told = ""
     for name, metric, key in (
         ("loss along −g", "landscape_loss", "fig4a_loss_band"),
-        ("gradient difference ‖g′ − g‖", "gradient_difference", "fig4b_gradient_predictiveness_band"),
+        ("difference ‖g′ − g‖", "gradient_difference", "fig4b_gradient_predictiveness_band"),
     ):
         frame, words = step_lengths(runs, metric, setting)
         told = told or words
-        made = panel(name, setting, wanted, unit=unit_of(frame), scale="log", bands=bands(frame, setting))
+        unit = loss_unit(runs, setting) if metric == "landscape_loss" else unit_of(frame)
+        made = panel(name, setting, wanted, unit=unit, scale="log", bands=bands(frame, setting))
         panels.append(beside_published(made, setting, key, log=True) if published else made)
     frame, _ = step_lengths(runs, "effective_beta", setting)
     largest = over_x(frame).rename(columns={"max": "value"})

@@ -16,6 +16,7 @@ from analysis.loader import PathOrPaths, load_arrays, load_runs, load_status
 RECORD = ["run", "step", "batch", "layer", "x", "value", "unit"]
 PER_RUN = ["run", "state", "diverged_at", "data", "model", "norm", "optimiser", "lr", "batch_size", "weight_decay"]
 PER_RUN += ["loss_reduction", "schedule", "seed", "numerics"]
+KEPT = 16  # metrics whose rows are kept: figures in a row share them, all of them would be another table
 
 ReadArrays: TypeAlias = Callable[[str, Sequence[str], str, Sequence[str]], Iterable[Any]]
 
@@ -76,13 +77,7 @@ class Runs:
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
-        metric = self.table["metric"]
-        codes, names = pd.factorize(metric) if len(metric) else (np.array([], int), [])
-        order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes[codes >= 0], minlength=len(names))) if len(names) else []
-        starts = np.concatenate([[0], ends[:-1]]).astype(int) if len(names) else []
-        first = int((codes < 0).sum())
-        return {str(n): order[first + a : first + b] for n, a, b in zip(names, starts, ends, strict=True)}
+        return {str(name): places for name, places in self.table.groupby("metric", observed=True).indices.items()}
 
     def metrics(self) -> list[str]:
         """All metrics of the records."""
@@ -103,6 +98,8 @@ class Runs:
                 part = part[part["batch"] == batch]
             if len(part) and len(part["probe"].unique()) > 1:
                 part = part.drop_duplicates(["run", "step", "batch", "layer", "x"])
+            if len(self._records) >= KEPT:
+                self._records.pop(next(iter(self._records)))
             self._records[key] = part[RECORD]
         return self._records[key]
 

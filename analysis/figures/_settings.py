@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Setting:
         """Names of the runs of a normalisation, in the order of their seeds."""
         rows = self.runs[self.runs["norm"] == norm]
         return rows.sort_values(["seed", "run"])["run"].tolist()
+
+    def only(self, norm: str) -> Setting:
+        """The same setting with the runs of one normalisation."""
+        return replace(self, runs=self.runs[self.runs["norm"] == norm])
 
     def lowest_seed(self, norm: str) -> pd.Series | None:
         """The run that stands for a normalisation where only one can be drawn: the lowest seed, finished if one is."""
@@ -124,11 +128,6 @@ def plain(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return "none" if math.isnan(value) else re.sub(r"e([+-])0", r"e\1", f"{value:g}")
     return str(value)
-
-
-def missing_norms(setting: Setting, norms: Iterable[str]) -> list[str]:
-    """Those of the figure that have no run here."""
-    return [norm for norm in in_order(norms) if norm not in setting.norms]
 
 
 # --------------------------------------------------------------------------------------------------------------- layers

@@ -69,6 +69,7 @@ class Panel:
     bands: tuple[Band, ...] = ()
     published: tuple[Published, ...] = ()
     levels: tuple[tuple[str, float], ...] = ()  # horizontal lines: what they are, where
+    floor: float = 0.0  # of a logarithmic axis: what is below is rounding error
     notes: tuple[str, ...] = ()
     missing: str | None = None  # what is not there, where there is nothing to draw
 
@@ -218,7 +219,7 @@ def panel(name: str, setting: Setting, wanted: Sequence[str] = (), **parts: obje
 
 def beside_published(made: Panel, setting: Setting, key: str, *, log: bool) -> Panel:
     """The panel with the published curves of `key` where the setting is the paper's, with their distances."""
-    shown = [c for c in published.curves(key, setting.values["lr"])] if setting.published else []
+    shown = list(published.curves(key, setting.values["lr"])) if setting.published else []
     ours = {c.norm: (c,) for c in made.curves} | {b.low.norm: (b.low, b.high) for b in made.bands}
     rates = key.startswith("fig1") or setting.regression or setting.values["lr"] == 0.1
     shown = [c for c in shown if c.norm in ours and rates]

@@ -13,12 +13,12 @@ from analysis.figures._sheet import Column, Curve, Panel, Sheet, curve, of_setti
 
 TITLE = "Effective β on grids that start at lr/2, lr/4 and lr/20, against ‖Hg‖/‖g‖"
 CAPTION = (
-    "The largest ‖g′ − g‖ / ‖ηg‖ over step lengths from lr/2, lr/4 and lr/20 up to 4 lr, and the limit η → 0. Above each "
-    "panel: medians of the last quarter of training, times lr."
+    "The largest ‖g′ − g‖ / ‖ηg‖ over step lengths from lr/2, lr/4 and lr/20 up to at most 4 lr, and the limit η → 0. "
+    "Above each panel: medians of the last quarter of training, times lr."
 )
 EXPECTED = (
-    "Real curvature at the edge of stability gives 2/lr on every grid and in the limit; a vanished gradient gives 1/η_min "
-    "= 2/lr, 4/lr, 20/lr, following the grid. The published grid starts at lr/2 and cannot tell them apart."
+    "Real curvature at the edge of stability gives 2/lr on every grid and in the limit; a vanished gradient follows "
+    "the grid: 1/η_min = 2/lr, 4/lr, 20/lr. The published grid starts at lr/2 and cannot tell them apart."
 )
 STARTS = (2, 4, 20)
 LIMITS = ("effective_beta_limit_by_hessian", "effective_beta_limit_by_difference")
@@ -28,7 +28,9 @@ def compute(runs: Runs) -> Sheet:
     """Every setting with and without BN, a column per normalisation."""
     found = settings(runs, PLAIN)
     columns = [
-        Column(setting, (_panel(runs, setting, norm),), norm) for setting in found.drawn for norm in setting.norms
+        Column(setting, (_panel(runs, setting.only(norm), norm),), norm)
+        for setting in found.drawn
+        for norm in setting.norms
     ]
     return Sheet(tuple(columns), "no runs with or without BN\nare among these", found.left_out)
 
@@ -52,7 +54,7 @@ def _panel(runs: Runs, setting: Setting, norm: str) -> Panel:
     told = [f"{c.label.removeprefix('from ')}: {plateau(c) * lr:.2g}" for c in made]
     if told:
         notes.insert(0, f"last quarter × lr: {', '.join(told)}")
-    levels = (("2/lr", 2 / lr), ("4/lr", 4 / lr), ("20/lr", 20 / lr))
+    levels = tuple((f"{k}/lr = 1/η_min from lr/{k}", k / lr) for k in STARTS)
     return panel(
         "effective β",
         setting,
@@ -75,4 +77,5 @@ def plateau(one: Curve) -> float:
 
 def draw(data: Sheet, figure: Figure) -> None:
     """One panel per normalisation on an empty figure with constrained layout, whose size is set."""
-    sized(data, figure, tall=1.5)
+    across = max(2, len({column.title for column in data.columns}))
+    sized(data, figure, tall=1.5, across=min(4, across))

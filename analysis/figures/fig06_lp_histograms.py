@@ -10,7 +10,10 @@ from analysis.figures._runs import Runs
 from analysis.figures._settings import settings
 
 TITLE = "Figure 6: activations with l_p normalisations over training"
-CAPTION = "Histograms of what enters the activation function of layer 11 (or the layer at its depth), early training at the back."
+CAPTION = (
+    "Histograms of what enters the activation function of layer 11 (or the layer at its depth), early training at the "
+    "back."
+)
 EXPECTED = "The l_p normalisations fix no second moment: their distributions shift more than the plain network's (S19)."
 
 

@@ -24,8 +24,8 @@ EXPECTED = (
     "With noisy BN the moments are less stable than even the plain network's (S5), yet it trains almost as BN does."
 )
 LAYERS = (2, 9, 13)
-BETWEEN = (("|mean change| between steps", "mean"), ("|variance change| between steps", "variance"))
-SINCE = (("mean − mean at start", "unit_mean"), ("variance − variance at start", "unit_variance"))
+BETWEEN = (("|Δ mean| between steps", "mean"), ("|Δ variance| between steps", "variance"))
+SINCE = (("mean since the start", "unit_mean"), ("variance since the start", "unit_variance"))
 
 
 def compute(runs: Runs) -> Sheet:

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.figures._draw import MAP, say, shaded
+from analysis.figures._draw import MAP, log_ticks, say, shaded
 from analysis.figures._ridges import shown_steps
 from analysis.figures._rows import PLAIN, unit_of
 from analysis.figures._runs import Runs
@@ -22,7 +22,10 @@ TITLE = "Figure 11: gradient change against step length over training"
 CAPTION = (
     "‖∇L(θ − ηg) − g‖ against η, one line per training step (median over seeds), early steps dark, late ones light."
 )
-EXPECTED = "With BN the gradient changes slowly over a broad range of step lengths, also beyond those at which the plain network fails (S15, S16)."
+EXPECTED = (
+    "With BN the gradient changes slowly over a broad range of step lengths, also beyond those at which the plain "
+    "network fails (S15, S16)."
+)
 STEPS = 25
 
 
@@ -102,7 +105,7 @@ def draw(data: Fans, figure: Figure) -> None:
         last = 1.0
         for j, norm in enumerate(data.norms):
             axis, fan = axes[i, j], found.get((id(setting), norm))
-            axis.set_title(f"{norm}\n" if i == 0 else "")
+            axis.set_title(norm if i == 0 else "")
             if fan is None or not drawable(fan.median, True).any():
                 say(axis, f"no gradient difference\nof {norm} here")
                 continue
@@ -113,12 +116,14 @@ def draw(data: Fans, figure: Figure) -> None:
                 shown = np.where(drawable(values, True), values, np.nan)
                 colour = shaded(step / max(1.0, float(fan.steps[-1])))
                 axis.plot(fan.eta, shown, color=colour, linewidth=0.9, marker="o", markersize=2, markeredgewidth=0)
+            log_ticks(axis.xaxis)
+            log_ticks(axis.yaxis)
             if i == rows - 1:
                 axis.set_xlabel("step length η")
         label = f"{setting.title}\n{setting.subtitle}\n‖g′ − g‖"
         axes[i, 0].set_ylabel(label)
         mappable = ScalarMappable(Normalize(0, last), cmap=MAP)
         bar = figure.colorbar(mappable, ax=list(axes[i]), label="training step", aspect=14, pad=0.01)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     if data.left_out:
         figure.supxlabel(f"{data.left_out} more settings are not drawn", fontsize=7)

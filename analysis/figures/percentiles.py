@@ -14,8 +14,8 @@ from analysis.figures._sheet import Band, Column, Panel, Sheet, curve, panel
 
 TITLE = "Percentiles of a unit's activations over training (Ioffe & Szegedy 2015, figure 1)"
 CAPTION = (
-    "15th to 85th percentile (band) and median (line) over the training batch of what enters the activation function of "
-    "one unit: first drawn unit, first and last hidden layer, the run with the lowest seed."
+    "15th to 85th percentile (band) and median (line) over the training batch of what enters the activation function, "
+    "of one unit: the first drawn unit, first and last hidden layer, the run with the lowest seed."
 )
 EXPECTED = "With BN the distribution is more stable over training: the percentiles drift and jump less."
 
@@ -49,7 +49,7 @@ def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:
             middle = pd.DataFrame({"run": run, "step": steps, "value": values[:, int(np.argmin(abs(levels - 0.5)))]})
             spans.append(Band(*(curve(norm, frame, setting) for frame in frames)))
             lines.append(curve(norm, middle, setting, "50th percentile"))
-        made.append(panel(f"activation, {layer}", setting, PLAIN, unit=unit, curves=tuple(lines), bands=tuple(spans)))
+        made.append(panel(f"unit of {layer}", setting, PLAIN, unit=unit, curves=tuple(lines), bands=tuple(spans)))
     return tuple(made) or (panel("percentiles", setting),)
 
 

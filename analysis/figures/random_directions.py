@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures._draw import sized
 from analysis.figures._landscapes import BANDS
-from analysis.figures._rows import PLAIN, step_lengths, unit_of
+from analysis.figures._rows import PLAIN, loss_unit, step_lengths, unit_of
 from analysis.figures._runs import Runs
 from analysis.figures._settings import Setting, settings
 from analysis.figures._sheet import Column, Panel, Sheet, bands, panel
@@ -38,9 +38,8 @@ def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:
         randomly = [step_lengths(runs, m, setting)[0] for m in others]
         frame = pd.concat(randomly) if randomly else along[:0]
         for where, part in (("along −g", along), ("along random", frame)):
-            made.append(
-                panel(f"{name} {where}", setting, PLAIN, unit=unit_of(part), scale="log", bands=bands(part, setting))
-            )
+            unit = loss_unit(runs, setting) if name == "loss" else unit_of(part)
+            made.append(panel(f"{name} {where}", setting, PLAIN, unit=unit, scale="log", bands=bands(part, setting)))
     return tuple(made)
 
 

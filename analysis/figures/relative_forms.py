@@ -18,8 +18,8 @@ CAPTION = (
     "by ‖G‖ in two layers."
 )
 EXPECTED = (
-    "l2 differences scale with the gradient's norm: where the absolute forms and these disagree, the gradient's size is "
-    "what was seen. A relative change above 1 means that the gradient predicts nothing."
+    "l2 differences scale with the gradient's norm: where the absolute forms and these disagree, its size is what was "
+    "seen. A relative change above 1 means that the gradient predicts nothing."
 )
 LAYERS = {False: (5, 10), True: (9, 17)}
 SHOWN = ("none", "batch", "noisy_batch")

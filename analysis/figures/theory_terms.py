@@ -13,11 +13,11 @@ from analysis.figures._sheet import Column, Panel, Sheet, curve, of_setting, pan
 
 TITLE = "Theorem 4.1 over training: its terms, layer by layer"
 CAPTION = (
-    "Shares of the scaling term (γ²/σ²)‖∂L/∂z‖² that the mean term and the correlation term take off, what remains of it, "
-    "and σ and γ/σ, per layer from the input (dark) to the output (light)."
+    "Shares of the scaling term (γ²/σ²)‖∂L/∂z‖² that the mean and the correlation term take off, what remains, and σ "
+    "and γ/σ, per layer from the input (dark) to the output (light)."
 )
 EXPECTED = (
-    "The two subtracted terms lower the gradient (S21) but vanish where γ and β are stationary; the factor γ/σ may do more. "
+    "The two subtracted terms lower the gradient (S21) but vanish where γ and β are stationary; γ/σ may do more. "
     "σ is said to be large in practice (S23)."
 )
 BATCH = ("batch", "noisy_batch")
@@ -28,6 +28,7 @@ SHARES = (
 )
 SIZES = (("mean σ", "sigma_mean"), ("mean γ/σ", "gamma_over_sigma_mean"))
 LAYERS = 6
+ROUNDING = 1e-8  # of a share
 
 
 def compute(runs: Runs) -> Sheet:
@@ -35,7 +36,7 @@ def compute(runs: Runs) -> Sheet:
     found = settings(runs, BATCH)
     there = {str(run) for run in runs.records("scaling_term")["run"].unique()}
     columns = [
-        Column(setting, _panels(runs, setting, norm), norm)
+        Column(setting, _panels(runs, setting.only(norm), norm), norm)
         for setting in found.drawn
         for norm in setting.norms
         if there & set(setting.of(norm))
@@ -70,7 +71,10 @@ def _panel(
         for place, layer in enumerate(layers)
         if len(part := frame[frame["layer"] == layer])
     ]
-    return panel(name, setting, unit=unit, scale=scale, curves=tuple(lines))
+    floor = ROUNDING if scale == "log" else 0.0
+    lost = any((one.median < floor).any() for one in lines)
+    notes = (f"below {floor:g}: rounding error, not shown",) if lost else ()
+    return panel(name, setting, unit=unit, scale=scale, curves=tuple(lines), floor=floor, notes=notes)
 
 
 def draw(data: Sheet, figure: Figure) -> None:

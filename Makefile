@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m experiments experiment=demo_vgg runs_dir=$(RUNS) & vgg=$$!; \
 	$(BIN)/python -m experiments experiment=demo_linear runs_dir=$(RUNS); linear=$$?; \
 	wait $$vgg && [ $$linear -eq 0 ]
-	$(BIN)/python -m analysis figures $(RUNS)
+	$(BIN)/python -m analysis report $(RUNS)
 
 test: $(VENV)/.installed
 	@echo "Style, types and tests: at most 10 minutes on 2 cores."

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments import store
 from experiments.data import load_data
 from experiments.errors import WrongInput
+from experiments.journal import Interrupted
 from experiments.probing import ProbeRecorder
 from experiments.records import Records
 from experiments.runner import (
@@ -23,6 +25,7 @@ from experiments.runner import (
     conditions_in_words,
     conditions_of,
     log,
+    recorded,
     restore,
 )
 from experiments.runtime import resolve_device, runtime
@@ -42,14 +45,14 @@ def probe_again(config: Mapping[str, Any]) -> Outcome:
         RunFailure: a file is damaged.
     """
     source = Path(config["probe_again"]).expanduser().absolute()
-    there = store.read_json(source / "config.json") if (source / "config.json").exists() else None
-    if there is None:
+    if not (source / "config.json").exists():
         raise WrongInput(f"probe_again={source}: not a run folder (it has no config.json)")
-    kept = sorted(int(file.stem.removeprefix("step-")) for file in (source / "kept").glob("step-*.pt"))
+    kept = store.kept_steps(source)
     if not kept:
         raise WrongInput(f"probe_again={source}: kept no checkpoints; train with checkpoint.keep=[...]")
     if not config["probes"]["use"]:
         raise WrongInput("probes=none: probing again needs probes, for example probes=standard")
+    there = store.read_json(source / "config.json", ("config",))
     steps = kept if config["probes"]["at"] is None else config["probes"]["at"]
     if not set(steps) <= set(kept):
         raise WrongInput(f"probes.at={steps}: kept steps of {source.name} are {kept}")
@@ -59,14 +62,13 @@ def probe_again(config: Mapping[str, Any]) -> Outcome:
         data = load_data(config["data"], config["seed"], config["optim"]["batch_size"], device)
         identity = {**store.identity_of(config, data.fingerprint), "probed_again": True}
         path = Path(config["runs_dir"]).expanduser().absolute() / store.run_name(config, identity, data.label)
-        there_already = store.check_identity(path, identity) and store.read_status(path)
-        if there_already and there_already["state"] == "finished":
-            return Outcome(path, "finished", there_already["step"], trained=False)
+        done = store.check_identity(path, identity) and store.read_status(path)
+        if done and done["state"] == "finished":
+            return Outcome(path, "finished", done["step"], trained=False)
         recorder = ProbeRecorder()
         training = build_training(config, data, device, recorder, probe_at=steps)
         with disk_errors(path), RunFolder(path) as folder:
-            folder.describe(identity, config, data.label)
-            folder.set_status("running", steps[0], config["steps"])
+            folder.describe(identity, config, data.label, asdict(data.spec))
             folder.begin_provenance(
                 from_step=steps[0],
                 probed_again=str(source),
@@ -74,20 +76,22 @@ def probe_again(config: Mapping[str, Any]) -> Outcome:
                 **conditions_in_words(config, device),
             )
             recorder.records = records = Records(path, training.probes.fields())
-            for step in steps:
-                checkpoint = store.load_checkpoint(source / "kept" / f"step-{step:08d}.pt")
-                check_conditions(source, checkpoint["conditions"], conditions_of(config, device), config)
-                restore(training, checkpoint, device)
-                batch = data.batch(step)
-                with training.probes.around(step, batch) as forward:
-                    train_step(training, forward, batch)
-                records.end_step(step)
-                folder.heartbeat(step)
-            records.compact()
-            records.close()
-            folder.set_status("finished", steps[-1] + 1, config["steps"])
-            folder.end_provenance()
-            log.info("%s: probed again at steps %s", path.name, steps)
+            with recorded(folder, records, steps[0], config["steps"]) as stop:
+                for step in steps:
+                    checkpoint = store.load_checkpoint(source / "kept" / f"step-{step:08d}.pt")
+                    check_conditions(source, checkpoint["conditions"], conditions_of(config, device), config)
+                    restore(training, checkpoint, device)
+                    batch = data.batch(step)
+                    with training.probes.around(step, batch) as forward:
+                        train_step(training, forward, batch)
+                    records.end_step(step)
+                    folder.heartbeat(step)
+                    if stop.number is not None:
+                        raise Interrupted(stop.number)
+                records.compact()
+                folder.set_status("finished", steps[-1] + 1, config["steps"])
+                folder.end_provenance()
+                log.info("%s: probed again at steps %s", path.name, steps)
     return Outcome(path, "finished", steps[-1] + 1, trained=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.composition import config_directory, explain
+from experiments.composition import check_overrides, config_directory, explain
 from experiments.errors import RunFailure, WrongInput
 from experiments.schema import register_schema
 
@@ -34,22 +35,40 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through, and we say them in one line
     register_schema()
     _results.clear()
-    # argparse takes no overrides after a flag that follows other overrides; people type them in any order.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun", "-r", "--run"))
+    # A process started in the background of a shell ignores Ctrl-C from its birth; a sweep must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv[1:] = _flags_first(sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(_job)
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     try:
+        check_overrides(overrides, sweep=bool({"-m", "--multirun"} & set(sys.argv)))
         entry()
-    except (HydraException, OmegaConfBaseException) as error:
-        return _complain(explain(error, [a for a in sys.argv[1:] if "=" in a]), 2)
     except WrongInput as error:
         return _complain(str(error), 2)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        return _complain(explain(error, overrides), 2)
     except KeyboardInterrupt as interruption:
         _summarise()
         return _complain("stopped; the same command goes on from here", 128 + getattr(interruption, "signal_number", 2))
     except OSError as error:
-        return _complain(f"{error.filename or 'runs_dir'}: {error.strerror or error}", 2)
+        return _complain(f"runs_dir: cannot write {error.filename or 'there'}: {error.strerror or error}", 2)
     _summarise()
     return max((code for code, _, _ in _results), default=0)
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    """Flags, with their values, before overrides: argparse takes them in no other order, and people type any."""
+    valued = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+    flags, overrides = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument in valued:
+            flags += [argument, *(value for value in [next(remaining, None)] if value is not None)]
+        elif argument.startswith("-"):
+            flags.append(argument)
+        else:
+            overrides.append(argument)
+    return flags + overrides
 
 
 def _job(config: DictConfig) -> None:

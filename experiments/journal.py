@@ -62,6 +62,7 @@ class RunJournal:
     def evaluated(self, step: int, values: dict[str, float]) -> None:
         """Records the built-in evaluation."""
         self.records.append("training", step, values)
+        self.records.end_step(step)  # a diverged step is never done, but what was probed at it counts
         self.last_values = values
 
     def step_done(self, done: int, loss: float) -> None:

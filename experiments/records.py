@@ -6,9 +6,11 @@ cuts the log back and drops later chunks, so the records of a resumed run are th
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -157,9 +159,7 @@ class Records:
             merged[f"{key}/steps"] = np.array(sorted(by_step), dtype=np.int64)
             merged[f"{key}/values"] = np.stack([by_step[step] for step in sorted(by_step)])
         _write_npz(merged_path, merged)
-        for chunk in chunks:
-            chunk.unlink()
-        (self.folder / "arrays").rmdir()
+        shutil.rmtree(self.folder / "arrays")
 
     def _chunks(self) -> list[Path]:
         return sorted((self.folder / "arrays").glob("step-*.npz"))
@@ -177,16 +177,9 @@ class Records:
 
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
 
 
 def _step_of(chunk: Path) -> int:

@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from experiments.errors import WrongInput, near_miss
+
+_USER_PREFIX = "user_file_"
+"""Modules made from users' files; what goes wrong in them is wrong input, not a failure of the suite."""
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -80,7 +84,7 @@ def from_user_file(kind: str, name: str, file: str | Path) -> Any:
     """
     path = Path(file).expanduser().resolve()
     key = f"{kind}.file={file}"
-    module_name = f"user_{path.stem}_{source_hash(path, key)[:16]}"
+    module_name = f"{_USER_PREFIX}{path.stem}_{source_hash(path, key)[:16]}"
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -90,7 +94,7 @@ def from_user_file(kind: str, name: str, file: str | Path) -> Any:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # whatever the user's file raises is the user's to see, in one line
+        except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to see, in one line
             del sys.modules[module_name]
             raise WrongInput(f"{key}: the file does not import: {type(error).__name__}: {error}") from error
     entry = getattr(module, name, None)
@@ -138,6 +142,8 @@ def build(key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: M
                 f"{key}.{name}={value}: unknown option; {near_miss(name, by_name) if by_name else 'it has none'}"
             )
         hint = hints.get(name, Any)
+        if typing.get_origin(hint) is typing.Literal and value not in typing.get_args(hint):
+            raise WrongInput(f"{key}.{name}={value}: {near_miss(str(value), map(str, typing.get_args(hint)))}")
         if not _fits(value, hint):
             raise WrongInput(f"{key}.{name}={value}: must be {_spell(hint)}, not {type(value).__name__}")
     for name, parameter in by_name.items():
@@ -149,6 +155,14 @@ def build(key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: M
         raise
     except ValueError as error:
         raise WrongInput(f"{key}: {error}") from error
+    except Exception as error:
+        if not entry.__module__.startswith(_USER_PREFIX):
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise WrongInput(
+            f"{key}: {entry.__name__} raised {type(error).__name__}: {error} ({Path(frame.filename).name}, "
+            f"line {frame.lineno})"
+        ) from error
 
 
 def _hints(entry: Callable[..., Any]) -> dict[str, Any]:
@@ -190,10 +204,16 @@ def _convert(value: Any, hint: Any) -> Any:
 
 
 def _spell(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_spell(a) for a in typing.get_args(hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_spell(a) for a in arguments)
+    if origin in (list, tuple) or hint in (list, tuple):
+        plural = {int: "whole numbers", float: "numbers", str: "texts"}.get(
+            arguments[0] if arguments else Any, "values"
+        )
+        return f"a list of {plural}"
     if hint is None or hint is types.NoneType:
         return "null"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Any: "any value"}.get(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from experiments import store
-from experiments.data import Data, load_data
+from experiments.composition import explain
+from experiments.data import Data, DataSpec, load_data
 from experiments.errors import RunFailure, WrongInput
-from experiments.journal import Interrupted, RunJournal, log_file, stop_signals
+from experiments.journal import Interrupted, RunJournal, StopRequest, log_file, stop_signals
 from experiments.models import build_model
 from experiments.optimisers import build_optimiser, learning_rate_schedule
 from experiments.probing import ProbeRecorder, build_probes
@@ -29,7 +33,7 @@ from experiments.runtime import (
     runtime,
     versions,
 )
-from experiments.schema import validate
+from experiments.schema import Config, validate
 from experiments.store import RunFolder, disk_errors
 from experiments.train import Training, data_loss, train
 from probes.errors import ProbeError
@@ -78,50 +82,66 @@ def run(config: DictConfig | Mapping[str, Any], *, progress: bool = False) -> Ou
         data = load_data(plain["data"], plain["seed"], plain["optim"]["batch_size"], device)
         identity = store.identity_of(plain, data.fingerprint)
         path = Path(plain["runs_dir"]).expanduser().absolute() / store.run_name(plain, identity, data.label)
-        if not plain["dry"] and (done := _already_done(path, identity, plain["steps"])):
+        if not plain["dry"] and (done := _already_done(path, identity, plain)):
             return done
         recorder = ProbeRecorder()
         training = build_training(plain, data, device, recorder)
         if plain["dry"]:
             return _say_what_would_be_done(path, plain, training)
         with disk_errors(path), RunFolder(path) as folder:
-            if done := _already_done(path, identity, plain["steps"]):  # by another process, a moment ago
+            if done := _already_done(path, identity, plain):  # by another process, a moment ago
                 return done
-            folder.describe(identity, plain, data.label)
-            return _train_and_store(folder, plain, training, recorder, device, progress)
+            return _train_and_store(folder, plain, identity, training, recorder, device, progress)
 
 
-def _already_done(path: Path, identity: Mapping[str, Any], steps: int) -> Outcome | None:
+def _already_done(path: Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> Outcome | None:
     """How the run ended, if nothing is left to do."""
     store.check_identity(path, identity)
     status = store.read_status(path)
-    if status and (status["state"] == "diverged" or (status["state"] == "finished" and status["step"] >= steps)):
-        log.info("%s: already %s at step %d", path.name, status["state"], status["step"])
-        return Outcome(path, status["state"], status["step"], trained=False)
-    return None
+    if not status:
+        return None
+    if status["state"] != "diverged" and not (status["state"] == "finished" and status["step"] >= config["steps"]):
+        return None
+    missing = sorted(
+        {step for step in config["checkpoint"]["keep"] if step <= status["step"]} - {*store.kept_steps(path)}
+    )
+    if missing:
+        raise WrongInput(
+            f"checkpoint.keep={missing}: {path} is {status['state']} without keeping these; another run_name trains it "
+            "again, with them"
+        )
+    log.info("%s: already %s at step %d", path.name, status["state"], status["step"])
+    return Outcome(path, status["state"], status["step"], trained=False)
 
 
 def plain_config(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """A composed configuration as plain dictionaries, interpolations resolved and the user's files absolute."""
-    container = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+    """A configuration as plain dictionaries: checked against the schema, interpolations resolved, paths absolute.
+
+    Raises:
+        WrongInput: a key is missing or unknown, or a value is of the wrong type.
+    """
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(config))  # type: ignore[arg-type]
+        container = OmegaConf.to_container(typed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise WrongInput(explain(error)) from error
     assert isinstance(container, dict)
     plain = {str(key): value for key, value in container.items()}
     for group in ("data", "model", "norm", "optim"):
-        # An unknown group choice is refused by Hydra; this is for configurations made in Python.
-        if not isinstance(plain[group], dict) or "name" not in plain[group]:
-            raise WrongInput(
-                f"{group}={plain[group]}: must be a group of options with a name, for example {group}.name="
-            )
+        if not isinstance(plain[group], dict) or not isinstance(plain[group].get("name"), str):
+            raise WrongInput(f"{group}={plain[group]}: must be a group of options with a name, for example {group}=...")
+        if not isinstance(plain[group].get("file"), (str, types.NoneType)):
+            raise WrongInput(f"{group}.file={plain[group]['file']}: must be the path of a Python file, or null")
     _make_absolute(plain)
     return plain
 
 
 def _make_absolute(node: dict[str, Any]) -> None:
-    """Paths of the user's source files, from now on independent of the working directory."""
+    """The user's source files and data, from now on independent of the working directory."""
     for key, value in node.items():
         if isinstance(value, dict):
             _make_absolute(value)
-        elif key == "file" and value is not None:
+        elif key in ("file", "root", "cache") and isinstance(value, str):
             node[key] = str(Path(value).expanduser().absolute())
 
 
@@ -197,25 +217,23 @@ def _say_what_would_be_done(path: Path, config: Mapping[str, Any], training: Tra
 def _train_and_store(
     folder: RunFolder,
     config: Mapping[str, Any],
+    identity: Mapping[str, Any],
     training: Training,
     recorder: ProbeRecorder,
     device: torch.device,
     progress: bool,
 ) -> Outcome:
-    conditions = conditions_of(config, device)
+    conditions, steps = conditions_of(config, device), config["steps"]
     checkpoint = folder.load_checkpoint()
     start = 0
     if checkpoint is not None:
         check_conditions(folder.path, checkpoint["conditions"], conditions, config)
         start = checkpoint["step"]
-        if start > config["steps"]:
-            raise WrongInput(
-                f"steps={config['steps']}: {folder.path} has done {start} steps already; ask for as many or more"
-            )
+        if start > steps:
+            raise WrongInput(f"steps={steps}: {folder.path} has done {start} steps already; ask for as many or more")
         restore(training, checkpoint, device)
         training.probes.load_state_dict(checkpoint["probes"])
-    (folder.path / "traceback.txt").unlink(missing_ok=True)
-    folder.set_status("running", start, config["steps"])
+    folder.describe(identity, config, training.data.label, asdict(training.data.spec))
     folder.begin_provenance(from_step=start, plan=training.probes.describe(), **conditions_in_words(config, device))
     records = Records(
         folder.path,
@@ -225,35 +243,50 @@ def _train_and_store(
     )
     recorder.records = records
     journal = RunJournal(folder, config, training, records, conditions, device, start)
-    with log_file(folder.path), stop_signals() as stop, journal.bar(progress):
+    with recorded(folder, records, start, steps) as stop, journal.bar(progress):
         journal.stop = stop
-        log.info("%s: from step %d to %d on %s", folder.path.name, start, config["steps"], device)
+        log.info("%s: from step %d to %d on %s", folder.path.name, start, steps, device)
         log.info("%s", training.probes.describe() if progress else training.probes.describe().split("\n", 1)[0])
-        try:
-            diverged_at = train(training, start, journal)
-            records.compact()
-        except Interrupted:
-            folder.set_status("interrupted", journal.done, config["steps"], message="stopped by a signal")
-            folder.end_provenance()
-            raise
-        except Exception as error:
-            folder.failed(journal.done, config["steps"], error)
-            if isinstance(error, ProbeError):
-                raise WrongInput(f"probes: {error}") from error
-            log.info("%s: failed: %s: %s", folder.path.name, type(error).__name__, error)
-            if isinstance(error, (RunFailure, WrongInput, OSError)):
-                raise
-            raise RunFailure(
-                f"{folder.path}: failed at step {journal.done}: {type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else ''} (whole story in traceback.txt there)"
-            ) from error
-        finally:
-            records.close()
+        diverged_at = train(training, start, journal)
+        records.compact()
         state = "finished" if diverged_at is None else "diverged"
-        folder.set_status(state, journal.done, config["steps"], diverged_at=diverged_at, final=journal.last_values)
+        folder.set_status(state, journal.done, steps, diverged_at=diverged_at, final=journal.last_values)
         folder.end_provenance()
         log.info("%s: %s at step %d", folder.path.name, state, journal.done)
     return Outcome(folder.path, state, journal.done, trained=True)
+
+
+@contextlib.contextmanager
+def recorded(folder: RunFolder, records: Records, start: int, steps: int) -> Iterator[StopRequest]:
+    """Within it the run is marked as running, logged, and may be stopped; whatever ends it is written to its folder.
+
+    Raises:
+        Interrupted: a signal asked to stop.
+        WrongInput, RunFailure: in one line, what went wrong; the traceback is in the folder.
+    """
+    (folder.path / "traceback.txt").unlink(missing_ok=True)
+    folder.set_status("running", start, steps)
+    with log_file(folder.path), stop_signals() as stop:
+        try:
+            yield stop
+        except Interrupted:
+            folder.set_status("interrupted", folder.step, steps, message="stopped by a signal")
+            folder.end_provenance()
+            raise
+        except Exception as error:
+            folder.failed(folder.step, steps, error)
+            log.info("%s: failed: %s: %s", folder.path.name, type(error).__name__, error)
+            if isinstance(error, ProbeError):
+                raise WrongInput(f"probes: {error}") from error
+            if isinstance(error, (RunFailure, WrongInput, OSError)):
+                raise
+            first = str(error).splitlines()[0] if str(error) else ""
+            raise RunFailure(
+                f"{folder.path}: failed at step {folder.step}: {type(error).__name__}: {first} "
+                "(whole story in traceback.txt there)"
+            ) from error
+        finally:
+            records.close()
 
 
 def conditions_of(config: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -324,10 +357,11 @@ def load_network(path: str | Path, step: int | None = None) -> nn.Module:
         raise WrongInput(f"{folder}: not a run folder (it has no config.json)")
     file = folder / "checkpoint.pt" if step is None else folder / "kept" / f"step-{step:08d}.pt"
     if not file.exists():
-        kept = sorted(int(f.stem.removeprefix("step-")) for f in (folder / "kept").glob("step-*.pt"))
-        raise WrongInput(f"{folder}: no checkpoint of step {step}; kept steps: {kept or 'none'}")
-    config = store.read_json(folder / "config.json")["config"]
-    data = load_data(config["data"], config["seed"], config["optim"]["batch_size"], torch.device("cpu"))
-    network = build_model(config["model"], config["norm"], data.spec, config["seed"])
+        which = "the latest step" if step is None else f"step {step}"
+        raise WrongInput(f"{folder}: no checkpoint of {which}; kept steps: {store.kept_steps(folder) or 'none'}")
+    there = store.read_json(folder / "config.json", ("config", "spec"))
+    config, spec = there["config"], there["spec"]
+    described = DataSpec(tuple(spec["input_shape"]), spec["outputs"], spec["task"])
+    network = build_model(config["model"], config["norm"], described, config["seed"])
     network.load_state_dict(store.load_checkpoint(file)["network"])
     return network

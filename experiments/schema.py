@@ -6,6 +6,7 @@ function that the group's ``name`` builds, checked by :func:`experiments.registr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,7 @@ class Probing:
     """The base schedule: steps between probed steps, from step 0 on. A probe may take a multiple of it."""
     spacing: str = "linear"
     """linear, or log: step 0 and ten steps in every power of ten, whatever ``every`` says."""
-    at: list[int] | None = None
+    at: Any = None  # a list of steps; not typed so, because a typed list takes no interpolation
     """Exactly these steps, whatever ``every`` and ``spacing`` say."""
     fixed_batch: int = 256
     """Samples of the batch that is chosen once and watched throughout."""
@@ -118,8 +119,8 @@ def validate(config: Mapping[str, Any]) -> None:
         WrongInput: the first value that is not allowed, by key.
     """
     _number(config, "steps", at_least=1, whole=True)
-    _number(config, "seed", at_least=0, whole=True)
-    _number(config, "threads", at_least=1, whole=True)
+    _number(config, "seed", at_least=0, at_most=2**63 - 1, whole=True)
+    _number(config, "threads", at_least=1, at_most=1024, whole=True)
     _number(config, "evaluation.every", at_least=1, whole=True)
     _number(config, "evaluation.test_every", at_least=1, whole=True)
     _number(config, "evaluation.batch_size", at_least=1, whole=True)
@@ -134,6 +135,9 @@ def validate(config: Mapping[str, Any]) -> None:
     _choice(config, "optim.schedule", ("constant", "step", "cosine"))
     _choice(config, "resume", ("exact", "anyway"))
     _choice(config, "probes.spacing", ("linear", "log"))
+    at = _get(config, "probes.at")
+    if at is not None and (not isinstance(at, list) or any(type(step) is not int for step in at)):
+        raise WrongInput(f"probes.at={at}: must be a list of steps, for example [0,10,100]")
     _choice(config, "probes.dtype", ("trained", "float64"))
     _number(config, "probes.every", at_least=1, whole=True)
     _number(config, "probes.fixed_batch", at_least=1, whole=True)
@@ -163,14 +167,18 @@ def _number(
     key: str,
     *,
     at_least: float | None = None,
+    at_most: float | None = None,
     above: float | None = None,
     whole: bool = False,
 ) -> None:
     value = _get(config, key)
     kind: Callable[[Any], bool] = (lambda v: isinstance(v, int)) if whole else (lambda v: isinstance(v, (int, float)))
     what = "a whole number" if whole else "a number"
-    if isinstance(value, bool) or not kind(value) or value != value or value in (float("inf"), float("-inf")):
+    unbounded = key == "diverged_above"  # where infinity says that only a loss that is not finite has diverged
+    if isinstance(value, bool) or not kind(value) or not (math.isfinite(value) or (unbounded and value > 0)):
         raise WrongInput(f"{key}={value}: must be {what}")
+    if at_most is not None and value > at_most:
+        raise WrongInput(f"{key}={value}: must be {what}, at most {at_most}")
     if at_least is not None and value < at_least:
         raise WrongInput(f"{key}={value}: must be {what}, at least {at_least}")
     if above is not None and value <= above:

@@ -74,7 +74,7 @@ def identity_of(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
             elif isinstance(value, Mapping):
                 kept[key] = scientific(value, f"{path}.")
             else:
-                kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+                kept[key] = _canonical(value)
         return kept
 
     identity = scientific(config, "")
@@ -83,6 +83,13 @@ def identity_of(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
     if fingerprint:
         identity["data"]["fingerprint"] = fingerprint
     return identity
+
+
+def _canonical(value: Any) -> Any:
+    """One spelling of equal numbers: 1 for 1.0, also within lists."""
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def steps_change_results(config: Mapping[str, Any]) -> bool:
@@ -126,7 +133,7 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | 
     target = path / "config.json"
     if not target.exists():
         return None
-    there: dict[str, Any] = read_json(target)
+    there = read_json(target, ("results_version", "identity", "config", "experiment"))
     if there["results_version"] != RESULTS_VERSION:
         raise WrongInput(
             f"{path}: made by results version {there['results_version']} of the suite, this is version "
@@ -143,7 +150,14 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | 
 
 def read_status(path: Path) -> dict[str, Any] | None:
     """What status.json of the folder says; None before the first start."""
-    return read_json(path / "status.json") if (path / "status.json").exists() else None
+    if not (path / "status.json").exists():
+        return None
+    return read_json(path / "status.json", ("state", "step", "steps", "host", "pid"))
+
+
+def kept_steps(path: Path) -> list[int]:
+    """Steps of the checkpoints kept for good in a run folder, ascending."""
+    return sorted(int(file.stem.removeprefix("step-")) for file in (path / "kept").glob("step-*.pt"))
 
 
 class RunFolder:
@@ -161,6 +175,8 @@ class RunFolder:
         self.path = path
         self._status: dict[str, Any] = {}
         self._beat = 0.0
+        self.step = 0
+        """Steps done, as last heard of."""
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = open(path / "lock", "a+")  # noqa: SIM115 - held as long as the run
@@ -172,9 +188,13 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            holder = read_json(path / "status.json") if (path / "status.json").exists() else {}
+            holder = read_status(path)
             who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
             raise RunFailure(f"{path}: {who} is writing to this run folder; wait for it or stop it") from error
+
+        # What a killed process had begun to write; nobody else writes here while the lock is held.
+        for leftover in (*path.glob("*.tmp"), *path.glob("arrays/*.tmp"), *path.glob("kept/*.tmp")):
+            leftover.unlink()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -182,7 +202,9 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def describe(self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str) -> None:
+    def describe(
+        self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str, spec: Mapping[str, Any]
+    ) -> None:
         """Writes config.json, or checks that the run stored here is the same (see :func:`check_identity`)."""
         there = check_identity(self.path, identity)
         if there is not None and there["config"]["steps"] >= config["steps"]:
@@ -194,6 +216,7 @@ class RunFolder:
                 "results_version": RESULTS_VERSION,
                 "run": self.path.name,
                 "experiment": there["experiment"] if there else config["label"],
+                "spec": spec,
                 "identity": identity,
                 "config": described,
             },
@@ -203,6 +226,7 @@ class RunFolder:
 
     def set_status(self, state: str, step: int, steps: int, **more: Any) -> None:
         """Writes status.json: running, finished, diverged, failed or interrupted, at ``step`` of ``steps``."""
+        self.step = step
         self._status = {
             "state": state,
             "step": step,
@@ -210,6 +234,7 @@ class RunFolder:
             "heartbeat": time.time(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "checkpoint": self._status.get("checkpoint"),
             "message": None,
             "diverged_at": None,
             "final": None,
@@ -220,6 +245,7 @@ class RunFolder:
 
     def heartbeat(self, step: int) -> bool:
         """Renews status.json now and then while running; true when it did."""
+        self.step = step
         if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
             return False
         self.set_status("running", step, self._status["steps"])
@@ -230,7 +256,7 @@ class RunFolder:
     def begin_provenance(self, **facts: Any) -> None:
         """Adds this start to provenance.json."""
         path = self.path / "provenance.json"
-        starts = read_json(path)["starts"] if path.exists() else []
+        starts = read_json(path, ("starts",))["starts"] if path.exists() else []
         commit, dirty = _git_state()
         starts.append(
             {
@@ -249,7 +275,7 @@ class RunFolder:
     def end_provenance(self) -> None:
         """Writes the time at which the latest start ended."""
         path = self.path / "provenance.json"
-        starts = read_json(path)["starts"]
+        starts = read_json(path, ("starts",))["starts"]
         starts[-1]["ended"] = _now()
         write_json(path, {"starts": starts})
 
@@ -270,6 +296,7 @@ class RunFolder:
         if latest.exists():
             os.replace(latest, previous)
         os.replace(fresh, latest)
+        self._status["checkpoint"] = state["step"]
         if keep:
             (self.path / "kept").mkdir(exist_ok=True)
             write_atomically(self.path / "kept" / f"step-{state['step']:08d}.pt", buffer.getvalue())
@@ -281,11 +308,18 @@ class RunFolder:
             RunFailure: it is damaged; the line says what can be done.
         """
         latest, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
+        status = read_status(self.path) or {}
+        self._status["checkpoint"] = status.get("checkpoint")
         if not latest.exists() and not previous.exists():
+            if status.get("checkpoint") is not None:
+                raise RunFailure(
+                    f"{latest}: is missing, though step {status['checkpoint']} was saved; restore it, or "
+                    "delete the run folder to start anew"
+                )
             return None
         path = latest if latest.exists() else previous
-        advice = f"; delete it to go on from {previous.name}" if path == latest and previous.exists() else ""
-        return load_checkpoint(path, advice)
+        way_out = f"delete it to go on from {previous.name}" if path == latest and previous.exists() else ""
+        return load_checkpoint(path, way_out or "restore it, or delete the run folder to start anew")
 
     def failed(self, step: int, steps: int, error: BaseException) -> None:
         """Records a failure: status and traceback.txt. Never raises: the disk may be what failed."""
@@ -298,35 +332,45 @@ class RunFolder:
             self.set_status("failed", step, steps, message=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
+CHECKPOINT_KEYS = ("step", "network", "optimiser", "probes", "generators", "log_bytes", "conditions")
+"""What every checkpoint holds."""
+
+
+def load_checkpoint(path: Path, way_out: str = "restore it") -> dict[str, Any]:
     """The tensors and plain values of one checkpoint file, on the CPU; its checksums are verified.
 
     Raises:
-        RunFailure: the file is damaged.
+        RunFailure: the file is damaged; ``way_out`` says what can be done.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         if broken is not None:
             raise ValueError(f"checksum of {broken} differs")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state["step"]
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        missing = [key for key in CHECKPOINT_KEYS if key not in state]
+        if missing:
+            raise ValueError(f"has no {missing[0]!r}")
     except Exception as error:  # torch.load raises many types on damaged files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RunFailure(f"{path}: the checkpoint is damaged ({reason}){advice}") from error
+        raise RunFailure(f"{path}: the checkpoint is damaged ({reason}); {way_out}") from error
     return state
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of the run folder.
+def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON file of the run folder, which must be an object with ``keys``.
 
     Raises:
         RunFailure: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunFailure(f"{path}: damaged ({error})") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in keys if key not in content]
+        if not isinstance(content, dict) or missing:
+            raise ValueError(f"has no {missing[0]!r}" if missing else "is no object")
+    except (ValueError, TypeError) as error:
+        raise RunFailure(f"{path}: damaged ({error}); restore it, or delete the run folder to start anew") from error
+    return content
 
 
 @contextlib.contextmanager

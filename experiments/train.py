@@ -79,7 +79,7 @@ def train(run: Training, start: int, journal: Journal) -> int | None:
     for step in range(start, run.steps):
         batch = run.data.batch(step)
         due = step % run.evaluate_every == 0
-        test = held_out_values(run) if step % (run.evaluate_every * run.test_every) == 0 else {}
+        test = held_out_values(run, step) if step % (run.evaluate_every * run.test_every) == 0 else {}
         with run.probes.around(step, batch) as forward:
             loss = train_step(run, forward, batch)
         value = loss.total.item()
@@ -119,13 +119,14 @@ def batch_values(run: Training, loss: Loss, batch: Batch) -> dict[str, float]:
 
 
 @torch.no_grad()
-def held_out_values(run: Training) -> dict[str, float]:
+def held_out_values(run: Training, step: int) -> dict[str, float]:
     """Loss per sample and accuracy on the test set, in evaluation mode; all modes are put back."""
     modes = [(module, module.training) for module in run.network.modules()]
     run.network.eval()
     total, correct, samples = 0.0, 0, 0
     for batch in run.data.test_batches(run.evaluation_batch_size):
-        output = run.network(batch.inputs)
+        with at_step(run.seed, step):  # noise at evaluation, where it is asked for, is a function of the step too
+            output = run.network(batch.inputs)
         loss = run.objective.data_loss(output, batch.targets).item()
         total += loss if run.loss_reduction == "sum" else loss * len(batch.inputs)
         samples += len(batch.inputs)
@@ -147,7 +148,7 @@ def final_values(run: Training) -> dict[str, float]:
     batch = run.data.batch(run.steps)
     with at_step(run.seed, run.steps):
         loss = run.objective(after.network, after.network, batch.inputs, batch.targets)
-    return batch_values(run, loss, batch) | held_out_values(run)
+    return batch_values(run, loss, batch) | held_out_values(run, run.steps)
 
 
 def data_loss(task: str, reduction: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -83,7 +83,7 @@ class Landscape:
         needs = [_BEFORE_LOSS, _BEFORE_NORM]
         paper = "Santurkar et al. 2018"
         fields = {
-            "loss_before": Field("loss", "nats", f"{paper}, section 3.1", "train", "before"),
+            "loss_before": Field("loss", "loss", f"{paper}, section 3.1", "train", "before"),
             "gradient_norm": Field("gradient_norm", "loss/parameter", f"{paper}, section 3.1", "train", "before"),
         }
         for suffix, (direction, index) in self._lines().items():
@@ -93,8 +93,8 @@ class Landscape:
                 if direction == "update":
                     needs += [Need("train", point, UpdateNorms())]
             for metric, unit, where in (
-                ("landscape_loss", "nats", "figure 4 (a)"),
-                ("landscape_data_loss", "nats", "figure 4 (a)"),
+                ("landscape_loss", "loss", "figure 4 (a)"),
+                ("landscape_data_loss", "loss", "figure 4 (a)"),
                 ("gradient_difference", "loss/parameter", "figure 4 (b)"),
                 ("gradient_cosine", "1", "section 3.1"),
                 ("effective_beta", "loss/parameter^2", "figure 4 (c)"),

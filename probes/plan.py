@@ -210,26 +210,21 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
     for batch in ("train", "fixed"):
         scale = 1.0 if batch == "train" else costs.fixed_samples
         here = [ask for ask in asks if ask.batch == batch]
-        ascending = [ask for ask in here if _in_ascent(ask, view)]
         merged = after_in_ascent(here, view)
         position: dict[str, int] = {}
         for ask in here:
             how = ""
-            if ask in ascending:
-                point = ask.point
-                assert isinstance(point, Hybrid)
-                if is_before(point, view):
-                    operations, how = 0.0, "nothing moves before it: Before itself"
-                else:
-                    operations = _hybrid_operations(point, view, position)
-                    how = "shared prefix"
+            if isinstance(ask.point, Hybrid) and is_before(ask.point, view):
+                operations, how = 0.0, "nothing moves before it: Before itself"
+            elif isinstance(ask.point, Hybrid) and view.ordered:
+                operations, how = _hybrid_operations(ask.point, view, position), "shared prefix"
             elif ask is merged:
                 moved = position.get("all", 0)
                 operations, how = sum(leaf.operations for leaf in view.leaves[moved:]), "the prefix carried to the end"
             elif isinstance(ask.point, Before) and batch == "train" and reuse:
                 operations, how = 0, "the training pass itself"
             elif isinstance(ask.point, Hybrid):
-                operations, how = costs.training, "full pass: no order of leaves"
+                operations, how = costs.training, "at most a full pass each: no order of leaves"
             else:
                 operations = costs.training if ask.backward else costs.forward if ask.forward else 0
             if ask.asks("double"):
@@ -242,10 +237,6 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
     gradients += any(ask.batch == "fixed" and ask.gradient for ask in asks)
     peak = costs.live + gradients * costs.parameters + taps + (costs.graph if evaluated else 0)
     return Plan(tuple(rows), reuse, costs.parameters + costs.buffers, peak, taps)
-
-
-def _in_ascent(ask: Ask, view: View) -> bool:
-    return isinstance(ask.point, Hybrid) and view.ordered
 
 
 def is_before(point: Hybrid, view: View) -> bool:

@@ -31,7 +31,7 @@ class Field:
 
     Args:
         metric: name of the quantity; keys of one metric differ in batch, point or layer.
-        unit: of the numbers ("nats", "1", "fraction", ...).
+        unit: of the numbers ("loss": that of the objective, "1", "fraction", ...).
         reference: paper, equation or figure.
         batch, point: where it was measured; "none" where it belongs to none.
         dims: names of its axes. ("layer",), ("x",), ("layer", "x") and () are records; others are arrays.

@@ -51,12 +51,25 @@ WRONG = {
     "numerics=exakt": "numerics=exakt: unknown numerics; did you mean 'exact'?",
     "experiment=demo_vg": "experiment=demo_vg: unknown experiment; did you mean 'demo_vgg'?",
     "norm.name=batchh": "norm=batchh: unknown norm; did you mean 'batch'?",
-    "optim.lrr=1": "optim.lrr=1: unknown key; did you mean 'optim.lr'?",
+    "optim.lrr=1": "optim.lrr=1: unknown key; did you mean 'lr'?",
     "stepps=10": "stepps=10: unknown key; did you mean 'steps'?",
-    "norm.epz=1": "norm.epz=1: unknown key; did you mean 'norm.eps'?",
+    "norm.epz=1": "norm.epz=1: unknown key; did you mean 'eps'?",
     "+norm.epz=1": "norm.epz=1: unknown option; did you mean 'eps'? allowed: eps",
-    "steps=many": "steps: Value 'many' of type 'str' could not be converted to Integer",
-    "steps=1.5": "steps: Value '1.5' of type 'float' could not be converted to Integer",
+    "steps=many": "steps=many: must be a whole number",
+    "steps=1.5": "steps=1.5: must be a whole number",
+    "seed=null": "seed=null: must be given",
+    "steps": "steps: cannot be read; write key=value",
+    "seed=99999999999999999999": "seed=99999999999999999999: must be a whole number, at most",
+    "threads=100000": "threads=100000: must be a whole number, at most 1024",
+    "norm=null": "norm=null: must be one of batch, batch_renorm",
+    "norm=[batch,l1]": "norm=[batch,l1]: must be one of batch, batch_renorm",
+    "norm=batch,l1": "norm=batch,l1: several values are a sweep; add --multirun",
+    "norm.name=3": "norm={",
+    "norm.file=3": "norm.file=3: must be the path of a Python file, or null",
+    "probes=[ics,foo]": "probes=foo: unknown probes; allowed: activations",
+    "probes.at=5": "probes.at=5: must be a list of steps",
+    "model.activation=rely": "model.activation=rely: did you mean 'relu'? allowed: none, relu, sigmoid, tanh",
+    "model.widths=16": "model.widths=16: must be a list of whole numbers",
     "steps=0": "steps=0: must be a whole number, at least 1",
     "steps=-5": "steps=-5: must be a whole number, at least 1",
     "seed=-1": "seed=-1: must be a whole number, at least 0",
@@ -96,7 +109,7 @@ WRONG = {
 def test_wrong_input_is_one_line_that_names_it_and_exit_code_2(
     typed: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drop = tuple(f"{o.split('=')[0]}=" for o in typed.split()) + (("model.widths",) if "model=" in typed else ())
+    drop = tuple(f"{o.split('=')[0]}=" for o in typed.split()) + (("model.widths=",) if "model=" in typed else ())
     drop += ("data.subset", "data.test_subset") if "data=" in typed else ()
     kept = [o for o in QUICK if not o.startswith(drop)]
     code, error = in_process(*kept, *typed.split(), monkeypatch=monkeypatch, capsys=capsys)
@@ -181,6 +194,66 @@ def test_another_configuration_in_one_folder_is_refused_with_the_differing_keys(
     assert code == 2
     assert "optim.lr (0.1 there, 0.2 here)" in error
     assert {f: f.read_bytes() for f in (here / "runs" / "mine").iterdir()} == before
+
+
+MISBEHAVING = {
+    "raises": (
+        "class Own:\n    def __init__(self, layer):\n        raise KeyError('mine')\n",
+        "raised KeyError: 'mine'",
+    ),
+    "arguments": ("def Own():\n    return None\n", "norm"),
+    "exits": ("import sys\nsys.exit(0)\n", "does not import: SystemExit"),
+    "syntax": ("class Own(\n", "does not import: SyntaxError"),
+    "nothing": ("x = 1\n", "norm.name=Own: not in"),
+    "returns": ("def Own(layer):\n    return 7\n", "norm"),
+}
+
+
+@pytest.mark.parametrize("case", list(MISBEHAVING))
+def test_a_users_file_that_misbehaves_is_wrong_input(
+    case: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, message = MISBEHAVING[case]
+    (here / "own.py").write_text(source)
+    chosen = ["norm.name=Own", "norm.file=own.py", "~norm.eps", "~norm.momentum"]
+    code, error = in_process(*QUICK, *chosen, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 2, error
+    assert len(error.strip().splitlines()) == 1, error
+    assert message in error
+    assert not (here / "runs").exists()
+
+
+def test_a_refused_start_touches_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(*QUICK, "run_name=mine", monkeypatch=monkeypatch, capsys=capsys)[0] == 0
+    before = {f.name: f.read_bytes() for f in (here / "runs" / "mine").iterdir()}
+    more = [o for o in QUICK if not o.startswith("steps")]
+    for refused in (["steps=4", "threads=2"], ["steps=2", "checkpoint.keep=[1]"]):
+        assert in_process(*more, "run_name=mine", *refused, monkeypatch=monkeypatch, capsys=capsys)[0] == 2
+        assert {f.name: f.read_bytes() for f in (here / "runs" / "mine").iterdir()} == before
+
+
+@pytest.mark.parametrize("file", ["config.json", "status.json", "provenance.json"])
+@pytest.mark.parametrize("content", ["null", "[]", "{}", "{"])
+def test_a_damaged_description_is_named(
+    file: str, content: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(*QUICK, "run_name=mine", monkeypatch=monkeypatch, capsys=capsys)[0] == 0
+    (here / "runs" / "mine" / file).write_text(content)
+    more = [o for o in QUICK if not o.startswith("steps")]
+    code, error = in_process(*more, "steps=4", "run_name=mine", monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1, error
+    assert f"{file}: damaged" in error
+    assert "Traceback" not in error
+
+
+def test_flags_in_any_place(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mine" / "norm").mkdir(parents=True)
+    (here / "mine" / "norm" / "gentle.yaml").write_text("name: batch\nfile: null\nmomentum: 0.01\n")
+    chosen = ["norm=gentle,none", "--config-dir", "mine", "seed=0", "-m"]
+    assert in_process(*QUICK, *chosen, monkeypatch=monkeypatch, capsys=capsys)[0] == 0
+    assert len(list((here / "runs").glob("*/status.json"))) == 2
 
 
 def test_an_unexpected_failure_leaves_its_traceback_and_exits_with_1(

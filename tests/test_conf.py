@@ -52,7 +52,7 @@ def test_every_experiment_runs_three_steps(name: str, tmp_path: Path, monkeypatc
     last = str(sweep["norm"]).split(",")[-1]
     for scale in ("demo", "full"):
         config = experiments.compose([f"experiment={name}", f"scale={scale}", f"norm={last}"])
-        overrides = ["steps=3", "evaluation.every=1", "probes.every=2", f"runs_dir={tmp_path}"]
+        overrides = ["steps=3", "evaluation.every=1", "probes.at=null", "probes.every=2", f"runs_dir={tmp_path}"]
         if config.data.name != "gaussian":
             overrides.append("data.test_subset=20")
         if config.model.name == "vgg16":

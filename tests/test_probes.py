@@ -11,10 +11,8 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from probes import Gradients, InternalCovariateShift, Landscape, Objective, Probes, Schedule
-from probes.operations import Operations
+from probes import Gradients, InternalCovariateShift, Landscape, Objective, Probes
 from probes.randomness import at_step
 from tests import slow_twins as twin
 
@@ -320,71 +318,6 @@ def test_along_one_is_after_for_plain_gradient_descent(norm):
     assert torch.equal(values["1"], values["3"])
 
 
-# ---- cost
-
-
-def measured_operations(probes, network, optimiser, batch, step):
-    """Floating-point operations that torch itself counts in a probed step, less those of a plain one."""
-    reparametrised = any(hasattr(module, "parametrizations") for module in network.modules())
-    mode = Operations if reparametrised else (lambda: FlopCounterMode(display=False))  # see its docstring
-    with mode() as probed, probes.around(step, batch) as forward:
-        train_step(forward, network, probes.objective, optimiser, batch, 7, step)
-    with mode() as plain:
-        train_step(network, network, probes.objective, optimiser, batch, 7, step)
-    probed, plain = (getattr(m, "total", None) or m.get_total_flops() for m in (probed, plain))
-    return probed - plain, plain
-
-
-@pytest.mark.parametrize("reuse", [True, False])
-@pytest.mark.parametrize("norm", ["none", "batch", "weight"])
-@pytest.mark.parametrize("chosen", ["all", "landscape", "gradients", "ics", "hessian"])
-def test_counted_passes_are_the_plans(chosen, norm, reuse):
-    network = twin.conv_net(norm)
-    probes = all_probes() if chosen == "all" else {chosen: all_probes().get(chosen, Landscape(limit="hessian"))}
-    engine = build(network, None, probes, reuse_training_pass=reuse)
-    operations, training = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
-    assert engine.plan.operations == operations
-    assert engine.plan.passes == pytest.approx(operations / training)
-
-
-def test_counted_passes_of_a_residual_network():
-    network = twin.Residual()
-    engine = build(network, None, {"landscape": Landscape(), "gradients": Gradients()})
-    operations, _ = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
-    assert engine.plan.operations == operations
-    assert "no order of leaves" in build(network, None, {"ics": InternalCovariateShift()}).describe()
-
-
-def test_off_schedule_the_network_itself_is_called_and_nothing_is_evaluated(monkeypatch):
-    network = twin.conv_net("batch")
-    probes = build(network, every=10, reuse_training_pass=True)
-    for name in ("begin", "loss"):
-        monkeypatch.setattr(probes.evaluator, name, lambda *a, **k: pytest.fail("evaluated off schedule"))
-    state = torch.get_rng_state()
-    with probes.around(11, twin.image_batch()) as forward:
-        assert forward is network
-    assert torch.equal(state, torch.get_rng_state())
-    assert probes.records == []
-
-
-def test_probes_measure_at_multiples_of_the_base_schedule_and_share():
-    network = twin.conv_net("none")
-    probes = build(network, None, {"landscape": Landscape(every=2), "gradients": Gradients()}, every=3)
-    train(network, sgd(network), probes.objective, 10, probes)
-    assert [(name, step) for name, step, _ in probes.records] == [
-        ("landscape", 0), ("gradients", 0), ("gradients", 3), ("landscape", 6), ("gradients", 6), ("gradients", 9),
-    ]  # fmt: skip
-    few = build(network, None, {"gradients": Gradients()}, every=3).plan.passes
-    assert probes.share_of_training() == pytest.approx((probes.plan.passes + few) / 6)
-
-
-def test_schedules():
-    assert [s for s in range(7) if Schedule.of(3).place(s) is not None] == [0, 3, 6]
-    assert [Schedule.of([2, 5]).place(s) for s in (1, 2, 5)] == [None, 0, 1]
-    assert Schedule.logarithmic(1000, 3).listed == (0, 1, 2, 5, 10, 22, 46, 100, 215, 464)
-    assert Schedule.logarithmic(1, 3).listed == (0,)
-
-
 # ---- networks of others
 
 
@@ -434,7 +367,33 @@ def test_half_precision_of_training_does_not_reach_the_probes():
     probes = build(network, objective, {"landscape": Landscape(multiples=(0.0,))})
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), probes.around(0, twin.image_batch()):
         pass
-    assert torch.equal(expected.records[0][2]["loss_before"], probes.records[0][2]["loss_before"])
+    for key in ("loss_before", "gradient_norm"):
+        assert torch.equal(expected.records[0][2][key], probes.records[0][2][key])
+
+
+def test_each_module_is_evaluated_in_the_mode_that_it_trains_in():
+    """A frozen batch normalisation, in a network whose mode changes after the probes were built."""
+    network, objective, batch = twin.conv_net(dropout=0.5), Objective(CROSS_ENTROPY), twin.image_batch()
+    probes = build(network, objective, {"landscape": Landscape(multiples=(0.0,))})
+    network.c2.eval()
+    network.dropout.eval()
+    with probes.around(0, batch):
+        loss = objective(network, network, *batch).total
+    assert probes.records[0][2]["landscape_loss"].item() == loss.item()
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_parameter_that_the_loss_does_not_see_has_gradient_zero(reuse):
+    network, objective, batch = twin.conv_net("none"), Objective(CROSS_ENTROPY), twin.image_batch()
+    network.c1.register_parameter("idle", nn.Parameter(torch.ones(2)))
+    plain = copy.deepcopy(network)
+    probes = build(network, objective, {"landscape": Landscape(multiples=(1.0,))}, reuse_training_pass=reuse)
+    with probes.around(0, batch) as forward:
+        train_step(forward, network, objective, sgd(network), batch, 7, 0)
+    objective(plain, plain, *batch).total.backward()
+    expected = twin.length([p.grad for p in plain.parameters() if p.grad is not None])
+    assert probes.records[0][2]["gradient_norm"].item() == pytest.approx(expected, rel=1e-6)
+    assert torch.equal(network.c1.idle.detach(), torch.ones(2))
 
 
 def test_importing_probes_does_not_import_torch():

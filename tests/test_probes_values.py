@@ -1,4 +1,4 @@
-"""Activations and theory against plain arithmetic; resuming; what is refused, and in which words."""
+"""Activations and theory against plain arithmetic, and resuming."""
 
 from __future__ import annotations
 
@@ -10,25 +10,12 @@ import torch
 from torch import nn
 
 from probes import (
-    PROBES,
     Activations,
-    After,
-    Along,
-    Before,
-    Declaration,
-    Field,
-    Gradients,
-    Hybrid,
-    InternalCovariateShift,
     Landscape,
-    Need,
     Objective,
     ProbeError,
-    Schedule,
     Theory,
-    make_probe,
 )
-from probes.reductions import GradientNorms, GradientValues, LossParts, Moments, TapGradient, TapValues
 from tests import slow_twins as twin
 from tests.test_probes import CROSS_ENTROPY, assert_equal_states, build, everything, sgd, train, train_step
 
@@ -222,16 +209,16 @@ def deep_batch(width=5, n=12):
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-@pytest.mark.parametrize("model", ["convolutional", "linear", "noisy", "residual"])
+@pytest.mark.parametrize("model", ["convolutional", "inplace", "linear", "noisy", "residual"])
 def test_theorem_4_1_holds_to_rounding_and_fails_as_printed(model, reuse):
     objective, batch = Objective(CROSS_ENTROPY, 1e-2), twin.image_batch()
     batch = (batch[0].double(), batch[1])
     if model == "linear":
         network, batch, objective = twin.linear_net(), deep_batch(), Objective(nn.functional.mse_loss)
     else:
-        network = {"convolutional": twin.conv_net, "noisy": lambda: twin.conv_net("noisy"), "residual": twin.Residual}[
-            model
-        ]()
+        models = {"convolutional": twin.conv_net, "residual": twin.Residual}
+        models |= {"inplace": lambda: twin.conv_net(inplace=True), "noisy": lambda: twin.conv_net("noisy")}
+        network = models[model]()
     network = network.double()
     with torch.no_grad():
         for module in network.modules():
@@ -304,215 +291,3 @@ def test_theory_of_a_network_without_batch_normalisation_is_empty_or_refused():
     assert engine.plan.passes == 0
     with pytest.raises(ProbeError, match="probe t: theory: layer 'c1' has no batch normalisation"):
         build(twin.conv_net("group"), None, {"t": Theory(layers=("c1",))})
-
-
-# ---- what is refused
-
-
-class Custom:
-    """A user's probe from a function."""
-
-    def __init__(self, needs=(), fields=None, measure=lambda at: {}, remember=()):
-        self.declaration = Declaration(tuple(needs), fields or {}, tuple(remember))
-        self._measure = measure
-
-    def declare(self, network):
-        return self.declaration
-
-    def measure(self, at):
-        return self._measure(at)
-
-
-def test_a_users_probe_gets_whole_tensors_that_it_declares():
-    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
-    network = twin.conv_net().double()
-    needs = [
-        Need("train", Before(), r)
-        for r in (TapValues("c1.layer"), TapGradient("c1.norm"), GradientValues("head.layer.bias"))
-    ]
-    shapes = [(8, 4, 6, 6), (8, 4, 6, 6), (3,)]
-    fields = {str(i): Field("held", "1", "", dims=("a",), shape=shape) for i, shape in enumerate(shapes)}
-    hooked, y = (
-        bn_gradients(network, batch, Objective(CROSS_ENTROPY, 1e-2))["c1.norm"],
-        taps_by_hooks(network, batch, ["c1.layer"]),
-    )
-    probe = Custom(needs, fields, lambda at: {str(i): at[need] for i, need in enumerate(needs)})
-    _, values = one_step(network, {"u": probe}, batch=batch, reuse_training_pass=True)
-    torch.testing.assert_close(values["u"]["0"], y["c1.layer"])
-    torch.testing.assert_close(values["u"]["1"], hooked[2])
-    torch.testing.assert_close(values["u"]["2"], network.head.layer.bias.grad)
-
-
-ONE = {"k": Field("k", "1", "")}
-
-
-def writes_by_data(network):
-    network.c1.layer.weight.data[0, 0, 0, 0] += 1
-    return {"k": torch.tensor(1.0)}
-
-
-def writes_in_place(network):
-    with torch.no_grad():
-        network.c1.norm.running_mean.add_(1)
-    return {"k": torch.tensor(1.0)}
-
-
-@pytest.mark.parametrize(
-    ("measure", "message"),
-    [
-        (writes_by_data, r"probe u wrote to the network: 'c1.layer.weight' changed"),
-        (writes_in_place, r"probe u wrote to the network: 'c1.norm.running_mean' changed"),
-        (lambda n: n.zero_grad() or {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.grad' changed"),
-        (lambda n: n.eval() and {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.training' changed"),
-        (lambda n: {"k": torch.ones(2)}, r"probe u returned 'k' of shape \(2,\), but declared \(\)"),
-        (lambda n: {"k": 1.0}, r"probe u returned 'k' of shape float"),
-        (lambda n: {}, r"probe u declared 'k', but did not return it"),
-        (lambda n: {"k": torch.tensor(1.0), "l": torch.tensor(1.0)}, r"probe u returned 'l', which it did not declare"),
-    ],
-)
-def test_a_users_probe_that_breaks_its_word_is_refused(measure, message):
-    network = twin.conv_net()
-    with pytest.raises(ProbeError, match=message):
-        one_step(network, {"u": Custom((), ONE, lambda at: measure(network))})
-
-
-def test_a_probe_that_draws_random_numbers_does_not_disturb_training():
-    network = twin.conv_net(dropout=0.5)
-    engine = build(network, None, {"u": Custom((), ONE, lambda at: {"k": torch.rand(())})})
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    with engine.around(0, twin.image_batch()):
-        pass
-    assert torch.equal(state, torch.get_rng_state())
-
-
-class Restless(nn.Module):
-    """Draws from a generator that nobody can put back."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator = torch.Generator().manual_seed(0)
-
-    def forward(self, x):
-        return x + torch.rand(x.shape, generator=self.generator).to(x)
-
-    def __deepcopy__(self, memo):
-        return Restless()
-
-
-def test_a_network_that_is_not_deterministic_is_refused_and_the_module_named():
-    network = twin.conv_net()
-    network.c2.add_module("restless", Restless())
-    with pytest.raises(ProbeError, match=r"two evaluations differ; the first leaf .* is 'c2.restless'"):
-        build(network)
-
-
-def test_nothing_is_asked_of_a_network_without_probes():
-    network = twin.conv_net()
-    network.c2.add_module("restless", Restless())
-    engine = build(network, None, {})
-    with engine.around(0, twin.image_batch()) as forward:
-        assert forward is network
-
-
-WRONG = {
-    "layers are c1, c2, c3, head": lambda: build(
-        twin.conv_net(), None, {"i": InternalCovariateShift(layers=("conv9",))}
-    ),
-    r"probe g: layer 'heads': .*did you mean 'head'": lambda: build(
-        twin.conv_net(), None, {"g": Gradients(layers=("heads",))}
-    ),
-    r"landscape multiples=\[\]": lambda: Landscape(multiples=()),
-    r"landscape multiples=\[2.0, 1.0\].*ascending": lambda: Landscape(multiples=(2.0, 1.0)),
-    r"landscape multiples=\[-1.0, 1.0\].*not negative": lambda: Landscape(multiples=(-1.0, 1.0)),
-    r"landscape multiples=\[nan\]": lambda: Landscape(multiples=(float("nan"),)),
-    "landscape preset='paper': unknown": lambda: Landscape(preset="paper"),
-    "landscape limit='exact'": lambda: Landscape(limit="exact"),  # type: ignore[arg-type]
-    "landscape random=-1": lambda: Landscape(random=-1),
-    "ics moves='gamma'": lambda: InternalCovariateShift(moves="gamma"),  # type: ignore[arg-type]
-    r"schedule at=\[\]": lambda: Schedule.of([]),
-    r"schedule at=\[3, 1\]": lambda: Schedule.of([3, 1]),
-    "schedule every=0": lambda: Schedule.of(0),
-    "past the end, the last step of this run is 9": lambda: build(twin.conv_net(), every=[0, 10], steps=10),
-    "no fixed_batch was given": lambda: build(twin.conv_net(), None, {"a": Activations()}),
-    "activations batches=": lambda: Activations(batches=("test",)),
-    "activations low=1.0 high=1.0": lambda: Activations(low=1.0, high=1.0),
-    "activations levels=": lambda: Activations(levels=(0.5, 0.1)),
-    "activations units=0": lambda: Activations(units=0),
-    "probe 'hessian': unknown; allowed: activations, gradients, ics": lambda: make_probe("hessian"),
-    "probe l: every=0 must be": lambda: build(twin.conv_net(), None, {"l": Landscape(every=0)}),
-    "has no parameter that requires a gradient": lambda: build(twin.conv_net().requires_grad_(False)),
-    r"batch int: must be \(inputs, targets\)": lambda: build(twin.conv_net(), example=3),
-    "tap 'nowhere': not in this network": lambda: build(
-        twin.conv_net(), None, {"u": Custom([Need("train", Before(), Moments("nowhere"))])}
-    ),
-    "LossParts at a hybrid": lambda: build(
-        twin.conv_net(), None, {"u": Custom([Need("train", Hybrid("c2"), LossParts())])}
-    ),
-    "step length -1: must be": lambda: build(
-        twin.conv_net(), None, {"u": Custom([Need("train", Along(-1), LossParts())])}
-    ),
-    "batch 'test': must be": lambda: build(twin.conv_net(), None, {"u": Custom([Need("test", After(), LossParts())])}),
-    "remembers": lambda: build(
-        twin.conv_net(), None, {"u": Custom(remember=[Need("train", Before(), GradientNorms())])}
-    ),
-    "give its shape": lambda: build(
-        twin.conv_net(), None, {"u": Custom((), {"k": Field("k", "1", "", dims=("unit",))})}
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("message", list(WRONG))
-def test_wrong_input_is_one_clear_line(message):
-    with pytest.raises(ProbeError, match=message) as caught:
-        WRONG[message]()
-    assert "\n" not in str(caught.value)
-
-
-def test_reusing_the_training_pass_is_refused_where_the_step_does_not_keep_to_it():
-    network, batch = twin.conv_net(), twin.image_batch()
-    engine = build(network, reuse_training_pass=True)
-
-    def step(train):
-        with engine.around(0, batch) as forward:
-            train(forward)
-
-    wrong = (lambda f: None, lambda f: (f(batch[0]), f(batch[0])), lambda f: f(batch[0] * 2))
-    for train_wrongly in wrong:
-        with pytest.raises(ProbeError, match="exactly once"):
-            step(train_wrongly)
-    with pytest.raises(ProbeError, match="there is none"):
-        step(lambda forward: forward(batch[0]))
-
-
-def test_a_network_that_changed_is_refused():
-    def change(changes, message):
-        network = twin.conv_net()
-        engine = build(network)
-        changes(network)
-        with pytest.raises(ProbeError, match=message), engine.around(0, twin.image_batch()):
-            pass
-
-    change(lambda network: setattr(network.head, "layer", nn.Linear(36, 4)), "build it anew")
-    change(lambda network: network.c1.requires_grad_(False), "trains other parameters")
-
-
-def test_an_error_in_the_step_is_the_users_own():
-    engine = build(twin.conv_net())
-    with pytest.raises(KeyError, match="mine"), engine.around(0, twin.image_batch()):
-        raise KeyError("mine")
-
-
-def test_every_built_in_probe_is_made_by_name_with_its_defaults():
-    for name in PROBES:
-        assert make_probe(name) == PROBES[name]()
-
-
-def test_a_diverged_step_is_recorded_as_it_is():
-    network = twin.conv_net("none")
-    with torch.no_grad():
-        network.c1.layer.weight.fill_(float("nan"))
-    probes = {"l": Landscape(), "a": Activations(batches=("train",)), "i": InternalCovariateShift(), "g": Gradients()}
-    _, values = one_step(network, probes)
-    assert math.isnan(values["l"]["loss_before"])
-    assert values["l"]["effective_beta"].isnan().all()

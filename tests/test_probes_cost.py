@@ -1,0 +1,78 @@
+"""Counted passes are the plan's; off schedule there are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from probes import Gradients, InternalCovariateShift, Landscape, Schedule
+from probes.operations import Operations
+from tests import slow_twins as twin
+from tests.test_probes import all_probes, build, sgd, train, train_step
+
+
+def measured_operations(probes, network, optimiser, batch, step):
+    """Floating-point operations that torch itself counts in a probed step, less those of a plain one."""
+    reparametrised = any(hasattr(module, "parametrizations") for module in network.modules())
+    mode = Operations if reparametrised else (lambda: FlopCounterMode(display=False))  # see its docstring
+    with mode() as probed, probes.around(step, batch) as forward:
+        train_step(forward, network, probes.objective, optimiser, batch, 7, step)
+    with mode() as plain:
+        train_step(network, network, probes.objective, optimiser, batch, 7, step)
+    probed, plain = (getattr(m, "total", None) or m.get_total_flops() for m in (probed, plain))
+    return probed - plain, plain
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("norm", ["none", "batch", "weight"])
+@pytest.mark.parametrize("chosen", ["all", "landscape", "gradients", "ics", "hessian"])
+def test_counted_passes_are_the_plans(chosen, norm, reuse):
+    network = twin.conv_net(norm)
+    probes = all_probes() if chosen == "all" else {chosen: all_probes().get(chosen, Landscape(limit="hessian"))}
+    engine = build(network, None, probes, reuse_training_pass=reuse)
+    operations, training = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
+    assert engine.plan.operations == operations
+    assert engine.plan.passes == pytest.approx(operations / training)
+
+
+def test_counted_passes_of_a_residual_network():
+    network = twin.Residual()
+    engine = build(network, None, {"landscape": Landscape(), "gradients": Gradients()})
+    operations, _ = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
+    assert engine.plan.operations == operations
+    engine = build(network, None, {"ics": InternalCovariateShift()})
+    operations, _ = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
+    assert "no order of leaves" in engine.describe()
+    assert engine.plan.passes == pytest.approx(3)  # Before, and two of three layers in full
+    assert 0.5 * engine.plan.operations < operations <= engine.plan.operations
+
+
+def test_off_schedule_the_network_itself_is_called_and_nothing_is_evaluated(monkeypatch):
+    network = twin.conv_net("batch")
+    probes = build(network, every=10, reuse_training_pass=True)
+    for name in ("begin", "loss"):
+        monkeypatch.setattr(probes.evaluator, name, lambda *a, **k: pytest.fail("evaluated off schedule"))
+    state = torch.get_rng_state()
+    with probes.around(11, twin.image_batch()) as forward:
+        assert forward is network
+    assert torch.equal(state, torch.get_rng_state())
+    assert probes.records == []
+
+
+def test_probes_measure_at_multiples_of_the_base_schedule_and_share():
+    network = twin.conv_net("none")
+    probes = build(network, None, {"landscape": Landscape(every=2), "gradients": Gradients()}, every=3)
+    train(network, sgd(network), probes.objective, 10, probes)
+    assert [(name, step) for name, step, _ in probes.records] == [
+        ("landscape", 0), ("gradients", 0), ("gradients", 3), ("landscape", 6), ("gradients", 6), ("gradients", 9),
+    ]  # fmt: skip
+    few = build(network, None, {"gradients": Gradients()}, every=3).plan.passes
+    assert probes.share_of_training() == pytest.approx((probes.plan.passes + few) / 6)
+
+
+def test_schedules():
+    assert [s for s in range(7) if Schedule.of(3).place(s) is not None] == [0, 3, 6]
+    assert [Schedule.of([2, 5]).place(s) for s in (1, 2, 5)] == [None, 0, 1]
+    assert Schedule.logarithmic(1000, 3).listed == (0, 1, 2, 5, 10, 22, 46, 100, 215, 464)
+    assert Schedule.logarithmic(1, 3).listed == (0,)

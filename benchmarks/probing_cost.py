@@ -111,10 +111,11 @@ def with_loss_landscapes(name: str, training: Training, rounds: int, plain_steps
     changed = [key for key in before if not torch.equal(before[key], after[key])]
     buffers = {key for key, _ in model.named_buffers()}
     left = sum(p.grad is not None for p in model.parameters())
+    median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"{name:22} {'loss-landscapes, 7 points':25} {median:6.2f}  (min {low:.2f}, max {high:.2f})")
     print(
-        f"{name:22} loss-landscapes, 7 points {statistics.median(ratios):6.2f}  (min {min(ratios):.2f}, max {max(ratios):.2f})"
-        f"; left changed: {sum(k not in buffers for k in changed)} parameters, {sum(k in buffers for k in changed)} buffers"
-        f" of {len(before)} tensors, and {left} gradients"
+        f"{'':22} left changed by it: {sum(k not in buffers for k in changed)} parameters and "
+        f"{sum(k in buffers for k in changed)} buffers of {len(before)} tensors; {left} gradients"
     )
 
 

@@ -16,7 +16,7 @@ MLP = ["model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=
 
 
 def small(runs_dir: Path, *overrides: str) -> DictConfig:
-    """A configuration of a few steps, stored under ``runs_dir``; of a small multi-layer perceptron unless overridden."""
+    """A configuration of a few steps, stored under ``runs_dir``; of a small perceptron unless ``model=`` is given."""
     chosen = overrides if any(o.startswith("model=") for o in overrides) else (*MLP, *overrides)
     return experiments.compose(
         ["steps=6", "evaluation.every=2", f"runs_dir={runs_dir}", "probes.fixed_batch=20", *chosen]

@@ -46,8 +46,8 @@ def test_every_experiment_is_labelled_and_says_how_to_run_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_three_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "load_data", functools.partial(runner.load_data, stand_in=True))
     """At scale=demo trained and probed; at scale=full composed and, where small enough, trained too."""
+    monkeypatch.setattr(runner, "load_data", functools.partial(runner.load_data, stand_in=True))
     sweep = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     last = str(sweep["norm"]).split(",")[-1]
     for scale in ("demo", "full"):

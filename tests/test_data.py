@@ -373,7 +373,7 @@ def test_a_users_own_data_set(own: Path):
     [
         ({"name": "min"}, "data.name=min: not in"),
         ({"name": "mine", "sise": 3}, "data.sise=3: unknown option of mine; did you mean 'size'?"),
-        ({"name": "broken"}, "the function raised KeyError: 'nothing'"),
+        ({"name": "broken"}, "broken raised KeyError: 'nothing' ("),
         ({"name": "not_arrays"}, "must return experiments.data.Arrays, not list"),
         ({"name": "changed", "what": "list"}, "inputs_train must be a torch tensor, not list"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import random
@@ -13,7 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 import experiments
 from experiments import runner, store
+from experiments.cli import main
 from experiments.data import load_data
 from experiments.errors import WrongInput
 from experiments.journal import Interrupted
@@ -54,10 +54,6 @@ def records(path: Path) -> dict[int, dict[str, float]]:
     lines = [json.loads(line) for line in (path / "records.jsonl").read_text().splitlines()]
     assert len({line["step"] for line in lines}) == len(lines)
     return {line["step"]: line["values"] for line in lines}
-
-
-def content(folder: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def start(config: Any) -> tuple[dict[str, Any], Any, nn.Module]:
@@ -266,11 +262,11 @@ def test_a_run_of_another_results_version_is_refused_by_name(tmp_path: Path) -> 
     path = experiments.run(small(tmp_path)).path
     described = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**described, "results_version": 0}))
-    before = content(path)
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     for overrides in ([], ["steps=8"]):
         with pytest.raises(WrongInput, match=rf"{path.name}: made by results version 0 .*{store.RESULTS_VERSION}"):
             experiments.run(small(tmp_path, *overrides))
-    assert content(path) == before
+    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
 
 
 # What is told, and when
@@ -353,31 +349,28 @@ GATE = """if self.training and torch.is_grad_enabled():
 return y"""
 
 
-@contextmanager
-def command(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts one and the same run, which waits within its first step until there is a file ``go``."""
-    chosen = [*MLP, *own_norm(tmp_path, GATE), "steps=6", "evaluation.every=2", f"runs_dir={tmp_path}/runs"]
-    processes: list[subprocess.Popen[str]] = []
+Begin = Callable[[], "subprocess.Popen[str]"]
 
-    def begin() -> subprocess.Popen[str]:
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "experiments", *chosen],
-                cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return processes[-1]
 
-    try:
-        yield begin
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """A run that waits within its first step until there is a file ``go``."""
+    return [*MLP, *own_norm(tmp_path, GATE), "steps=6", "evaluation.every=2", f"runs_dir={tmp_path}/runs"]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, command: list[str]) -> Iterator[Begin]:
+    """Starts it in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    full, pipe = [sys.executable, "-m", "experiments", *command], subprocess.PIPE
+    with ExitStack() as stack:
+
+        def start_one() -> subprocess.Popen[str]:
+            process = stack.enter_context(subprocess.Popen(full, env=environment, stdout=pipe, stderr=pipe, text=True))
+            stack.callback(process.kill)
+            return process
+
+        yield start_one
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -387,16 +380,15 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_of_two_processes_with_the_same_run_one_trains_and_one_is_told_where(tmp_path: Path) -> None:
-    with command(tmp_path) as begin:
-        both = [begin(), begin()]
-        wait_until(lambda: any(process.poll() is not None for process in both))
-        refused, trains = sorted(both, key=lambda process: process.poll() is None)
-        assert trains.poll() is None
-        (tmp_path / "go").touch()
-        errors = refused.communicate(timeout=60)[1], trains.communicate(timeout=60)[1]
-    (folder,) = (tmp_path / "runs").iterdir()
+def test_of_two_processes_with_the_same_run_one_trains_and_one_is_told_where(tmp_path: Path, begin: Begin) -> None:
+    both = [begin(), begin()]
+    wait_until(lambda: any(process.poll() is not None for process in both))
+    refused, trains = sorted(both, key=lambda process: process.poll() is None)
+    assert trains.poll() is None
+    (tmp_path / "go").touch()
+    errors = refused.communicate(timeout=60)[1], trains.communicate(timeout=60)[1]
     assert (refused.returncode, trains.returncode) == (1, 0), errors
+    (folder,) = (tmp_path / "runs").iterdir()
     (line,) = errors[0].strip().splitlines()
     assert line.startswith(f"error: {folder}: ")
     assert "is writing to this run folder" in line
@@ -404,24 +396,23 @@ def test_of_two_processes_with_the_same_run_one_trains_and_one_is_told_where(tmp
     assert len(json.loads((folder / "provenance.json").read_text())["starts"]) == 1
 
 
-def test_ctrl_c_exits_with_130_and_the_same_command_finishes(tmp_path: Path) -> None:
-    with command(tmp_path) as begin:
-        process = begin()
-        wait_until(lambda: (tmp_path / "waiting").exists())
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        (tmp_path / "go").touch()
-        error = process.communicate(timeout=60)[1]
-        (folder,) = (tmp_path / "runs").iterdir()
-        assert process.returncode == 130, error
-        assert "Traceback" not in error
-        assert "the same command goes on" in error.strip().splitlines()[-1]
-        assert checkpoint(folder)["step"] == 1
-        assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
-        again = begin()
-        output, error = again.communicate(timeout=60)
-    assert again.returncode == 0, error
-    assert output.strip() == str(folder)
+def test_ctrl_c_exits_with_130_and_the_same_command_finishes(
+    tmp_path: Path, command: list[str], begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = begin()
+    wait_until(lambda: (tmp_path / "waiting").exists())
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    (tmp_path / "go").touch()
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert "the same command goes on" in error.strip().splitlines()[-1]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert checkpoint(folder)["step"] == 1
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    monkeypatch.setattr(sys, "argv", ["experiments", *command])
+    assert main() == 0
     assert list(records(folder)) == [0, 2, 4, 6]
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert [begun["from_step"] for begun in starts] == [0, 1]
@@ -432,51 +423,34 @@ def test_ctrl_c_exits_with_130_and_the_same_command_finishes(tmp_path: Path) -> 
 
 @pytest.mark.long
 def test_the_wheel_holds_everything_and_its_commands_run_elsewhere(tmp_path: Path) -> None:
+    def call(*arguments: str | Path, **environment: str) -> str:
+        options: Any = {"cwd": tmp_path, "env": os.environ | environment, "capture_output": True, "text": True}
+        done = subprocess.run(arguments, timeout=300, **options)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    # The build writes beside its sources, hence a copy of them.
     parts = ("experiments", "probes", "analysis", "conf")
     for part in parts:
         shutil.copytree(ROOT / part, tmp_path / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, tmp_path / "source")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
-    build = ["wheel", "--no-deps", "-w", str(tmp_path / "wheel"), str(tmp_path / "source")]
-    versions = [d.version for d in metadata.distributions() if d.name == "setuptools"]
-    if versions and int(versions[0].split(".")[0]) >= 77:  # pyproject.toml's build requirement is here already
-        build.insert(1, "--no-build-isolation")
-    subprocess.run([*pip, *build], check=True, timeout=300)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    installed = [d.version for d in metadata.distributions() if d.name == "setuptools"]
+    recent = bool(installed) and int(installed[0].split(".")[0]) >= 77  # what pyproject.toml asks for
+    isolation = ("--no-build-isolation",) if recent else ()
+    call(*pip, "wheel", "--no-deps", *isolation, "-w", "wheel", "source")
     (wheel,) = (tmp_path / "wheel").iterdir()
-    needed = {
-        str(file.relative_to(ROOT)).replace("conf/", "experiments/conf/", 1)
-        if part == "conf"
-        else None or str(file.relative_to(ROOT))
-        for part in parts
-        for pattern in ("**/*.py", "**/*.yaml", "*.mplstyle", "published/*.json", "templates/*")
-        for file in (ROOT / part).glob(pattern)
-    }
-    with zipfile.ZipFile(wheel) as archive:
-        held = set(archive.namelist())
-        scripts = configparser.ConfigParser()
-        scripts.read_string(archive.read(next(n for n in held if n.endswith("entry_points.txt"))).decode())
+    patterns = ("**/*.py", "**/*.yaml", "*.mplstyle", "published/*.json", "templates/*")
+    files = {file.relative_to(ROOT) for part in parts for pattern in patterns for file in (ROOT / part).glob(pattern)}
+    needed = {f"experiments/{file}" if file.parts[0] == "conf" else str(file) for file in files}
     assert len(needed) > 100
-    assert needed - held == set()
-    assert set(scripts["console_scripts"]) == {"batchnorm-experiments", "batchnorm-analysis"}
+    assert needed - set(zipfile.ZipFile(wheel).namelist()) == set()
 
-    installed = tmp_path / "installed"
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(installed), str(wheel)], check=True, timeout=300)
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run(
-            [installed / "bin" / arguments[0], *arguments[1:]],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    folder = Path(call("batchnorm-experiments", *MLP, "steps=2", "norm=l1").strip())
+    call(*pip, "install", "--no-deps", "--target", "installed", wheel)
+    scripts, place = tmp_path / "installed" / "bin", str(tmp_path / "installed")
+    options = ("norm=l1", "data.subset=64", "optim.batch_size=16", "model=mlp", "steps=2")
+    folder = Path(call(scripts / "batchnorm-experiments", *options, PYTHONPATH=place).strip())
     assert folder.parent == tmp_path / "runs"
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
-    assert "usage" in call("batchnorm-analysis", "--help").lower()
+    assert "usage" in call(scripts / "batchnorm-analysis", "--help", PYTHONPATH=place).lower()

@@ -30,6 +30,7 @@ OPTIMISERS = {
 }
 MATRIX = list(itertools.product(NETS, NORMS, OPTIMISERS))
 STEPS = 60
+PROBES = ["probes=[landscape,activations]", "probes.every=10", "probes.fixed_batch=16"]
 
 
 def overrides(net: str, norm: str, optimiser: str) -> list[str]:
@@ -71,8 +72,11 @@ def kill_until_finished(processes: Any, config: dict[str, Any], moments: random.
             raise AssertionError(f"the run itself failed with exit code {process.exitcode}")
 
 
-def assert_resumes(processes: Any, tmp_path: Path, net: str, norm: str, optimiser: str) -> int:
-    chosen = overrides(net, norm, optimiser)
+def assert_resumes(
+    processes: Any, tmp_path: Path, net: str, norm: str, optimiser: str, *, probed: bool
+) -> tuple[int, int]:
+    """Compares an unbroken with a killed run; counts the kills, and the starts that went on from a checkpoint."""
+    chosen = [*overrides(net, norm, optimiser), *(PROBES if probed else [])]
     whole = small(tmp_path / "whole", *chosen)
     begun = time.monotonic()
     process = processes.Process(target=run_in_child, args=(OmegaConf.to_container(whole),))
@@ -87,24 +91,28 @@ def assert_resumes(processes: Any, tmp_path: Path, net: str, norm: str, optimise
     one, other = checkpoint(unbroken), checkpoint(broken)
     for part in ("step", "network", "optimiser", "generators", "log_bytes"):
         assert differences(one[part], other[part], part) == []
-    for file in ("records.jsonl", "records.parquet", "fields.json"):
+    arrays = ["arrays.npz"] if probed else []
+    for file in ("records.jsonl", "records.parquet", "fields.json", *arrays):
         assert (unbroken / file).read_bytes() == (broken / file).read_bytes(), file
     final = [json.loads((folder / "status.json").read_text())["final"] for folder in (unbroken, broken)]
     assert final[0] == final[1]
-    return kills
+    starts = json.loads((broken / "provenance.json").read_text())["starts"]
+    return kills, sum(start["from_step"] > 0 for start in starts)
 
 
 def test_killed_at_random_moments_and_resumed_is_bit_identical(processes: Any, tmp_path: Path) -> None:
-    kills = 0
-    for number, (net, norm, optimiser) in enumerate(sample(MATRIX, 3)):
-        kills += assert_resumes(processes, tmp_path / str(number), net, norm, optimiser)
+    kills = resumed = 0
+    for number, case in enumerate(sample(MATRIX, 3)):
+        counts = assert_resumes(processes, tmp_path / str(number), *case, probed=number == 0)
+        kills, resumed = kills + counts[0], resumed + counts[1]
     assert kills > 0
+    assert resumed > 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("net", "norm", "optimiser"), MATRIX)
 def test_killed_at_random_moments_in_full(processes: Any, tmp_path: Path, net: str, norm: str, optimiser: str) -> None:
-    assert_resumes(processes, tmp_path, net, norm, optimiser)
+    assert_resumes(processes, tmp_path, net, norm, optimiser, probed=optimiser == "momentum")
 
 
 def test_more_steps_go_on_from_the_end_as_if_asked_at_once(tmp_path: Path) -> None:

@@ -87,12 +87,7 @@ def load_data(
 
 
 def _from_user(name: str, file: Any, loader: Callable[..., Arrays], seed: int, options: Mapping[str, Any]) -> Arrays:
-    try:
-        arrays = check_arrays(f"data.name={name} of {file}", build("data", loader, (seed,), options))
-    except (WrongInput, RunFailure):
-        raise
-    except Exception as error:  # whatever the user's function raises is the user's to see, in one line
-        raise WrongInput(f"data.name={name} of {file}: the function raised {one_line(error)}") from error
+    arrays = check_arrays(f"data.name={name} of {file}", build("data", loader, (seed,), options))
     if arrays.fingerprint:
         return arrays
     contents = (arrays.inputs_train, arrays.targets_train, arrays.inputs_test, arrays.targets_test)

@@ -14,14 +14,18 @@ import argparse
 import copy
 import importlib.util
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 import experiments
+from experiments.cli import keep_freed_memory
 from experiments.data import Data, load_data
 from experiments.probing import ProbeRecorder
 from experiments.runner import build_training, plain_config
@@ -119,11 +123,24 @@ def with_loss_landscapes(name: str, training: Training, rounds: int, plain_steps
     )
 
 
-def peak_bytes(training: Training) -> str:
-    """What the plan states; on a GPU beside what was measured."""
-    probes = training.probes
-    assert isinstance(probes, Probes)
-    return f"{probes.plan.peak_bytes / 2**20:.0f} MiB"
+def print_peak_memory(name: str) -> None:
+    """Peak resident memory of fresh processes that train plainly and with a probe, beside what the plan states."""
+    peaks = {}
+    for probes in ("none", *PROBES):
+        code = (
+            "import resource, sys; sys.path.insert(0, sys.argv[1]); import probing_cost as b, torch;"
+            "torch.set_num_threads(1); t = b.setting(b.SETTINGS[sys.argv[2]], sys.argv[3]);"
+            "b.seconds(t, 3, plain=sys.argv[3] == 'none');"
+            "plan = 0 if sys.argv[3] == 'none' else t.probes.plan.held_bytes + t.probes.plan.peak_bytes;"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, plan / 2**20)"
+        )
+        arguments = [sys.executable, "-c", code, str(Path(__file__).parent), name, probes]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        peak, plan = map(float, done.stdout.split())
+        peaks[probes] = peak
+        if probes != "none":
+            more = peak - peaks["none"]
+            print(f"{name:22} {probes:25} peak memory {more:5.0f} MiB more than plain training; plan: {plan:.0f} MiB")
 
 
 def main() -> None:
@@ -133,6 +150,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     print(f"torch {torch.__version__}, {arguments.threads} thread(s); cost of one probed step in plain training steps")
     for name, overrides in SETTINGS.items():
         steps = 1 if "VGG" in name else 20
@@ -148,10 +166,11 @@ def main() -> None:
             share = f"; every 100 steps: {median:.1f} % of training" if probes == "standard" else ""
             print(
                 f"{name:22} {probes:25} {median:6.2f}  (min {low:.2f}, max {high:.2f}; plan: "
-                f"{training.probes.plan.passes:.2f} passes, {peak_bytes(training)}){share}",
+                f"{training.probes.plan.passes:.2f} passes){share}",
                 flush=True,
             )
         with_loss_landscapes(name, training, arguments.rounds, 2 * steps)
+        print_peak_memory(name)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ def main() -> int:
     _results.clear()
     # A process started in the background of a shell ignores Ctrl-C from its birth; a sweep must not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_freed_memory()
     sys.argv[1:] = _flags_first(sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(_job)
     overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
@@ -54,6 +56,20 @@ def main() -> int:
         return _complain(f"runs_dir: cannot write {error.filename or 'there'}: {error.strerror or error}", 2)
     _summarise()
     return max((code for code, _, _ in _results), default=0)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep the memory that tensors give back, where it is glibc.
+
+    It would return every large block to the system at once, and each page of the next one then costs a fault: on the
+    CPU a tenth of a VGG's training step. Results do not depend on it; the process holds about a tenth more memory.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**28)
 
 
 def _flags_first(arguments: list[str]) -> list[str]:

@@ -439,7 +439,7 @@ def test_the_wheel_holds_everything_and_its_commands_run_elsewhere(tmp_path: Pat
     installed = [d.version for d in metadata.distributions() if d.name == "setuptools"]
     recent = bool(installed) and int(installed[0].split(".")[0]) >= 77  # what pyproject.toml asks for
     isolation = ("--no-build-isolation",) if recent else ()
-    call(*pip, "wheel", "--no-deps", *isolation, "-w", "wheel", "source")
+    call(*pip, "wheel", "--no-deps", *isolation, "-w", "wheel", "./source")  # without ./ it would be a name to download
     (wheel,) = (tmp_path / "wheel").iterdir()
     patterns = ("**/*.py", "**/*.yaml", "*.mplstyle", "published/*.json", "templates/*")
     files = {file.relative_to(ROOT) for part in parts for pattern in patterns for file in (ROOT / part).glob(pattern)}

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from experiments.data.arrays import Arrays, check_arrays, content_hash, one_line, stratified_draw
+from experiments.data.arrays import Arrays, check_arrays, content_hash, stratified_draw
 from experiments.data.batches import Batch, Data, DataSpec, Options
-from experiments.errors import RunFailure, WrongInput, near_miss
+from experiments.errors import WrongInput, near_miss
 from experiments.registry import Registry, build
 from probes.randomness import seeded_generator
 

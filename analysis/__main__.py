@@ -164,8 +164,8 @@ def _status(arguments: argparse.Namespace) -> int:
     from analysis import load_status
 
     status = load_status(arguments.runs)
-    rows = [("run", "state", "step", "message")]
-    rows += [(row.run, row.state, _steps(row), _message(row)) for row in status.itertuples()]
+    rows = [("run", "state", "step", "left", "message")]
+    rows += [(row.run, row.state, _steps(row), _left(row), _message(row)) for row in status.itertuples()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -177,6 +177,19 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _steps(row: pd.Series) -> str:
     return "/".join("?" if value != value else f"{value:.0f}" for value in (row.step, row.steps))
+
+
+def _left(row: pd.Series) -> str:
+    seconds = row.seconds_left
+    if seconds != seconds:
+        return ""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )
 
 
 def _message(row: pd.Series) -> str:

@@ -100,7 +100,7 @@ def load_status(path: PathOrPaths) -> pd.DataFrame:
 
     Columns: run, experiment, state (running, finished, diverged, failed, interrupted; `not started` without a
     status.json; `damaged`, with the reason as the message), step, steps, heartbeat (Unix seconds), message,
-    diverged_at, host, pid, data, model, norm, lr, seed, results_version, folder. WrongInput: there are no runs.
+    diverged_at, seconds_left (of a running one, at its rate since its latest start), host, pid, data, model, norm, lr, seed, results_version, folder. WrongInput: there are no runs.
     """
 
     def row(folder: Path) -> dict[str, Any]:
@@ -113,18 +113,30 @@ def load_status(path: PathOrPaths) -> pd.DataFrame:
         return {
             **own,
             **{key: run.status.get(key) for key in keys},
+            "seconds_left": _seconds_left(run.status),
             "steps": run.status.get("steps", run.column("steps")),
             "results_version": run.version,
             "folder": str(folder),
         }
 
-    order = ["run", "experiment", "state", "step", "steps", "heartbeat", "message", "diverged_at", "host", "pid"]
+    order = ["run", "experiment", "state", "step", "steps", "heartbeat", "message", "diverged_at", "seconds_left"]
+    order += ["host", "pid"]
     order += ["data", "model", "norm", "lr", "seed", "results_version", "folder"]
-    numbers = {"step", "steps", "heartbeat", "diverged_at", "pid", "lr", "seed", "results_version"}
+    numbers = {"step", "steps", "heartbeat", "diverged_at", "seconds_left", "pid", "lr", "seed", "results_version"}
     rows = _in_parallel(row, find_runs(path))
     return pd.DataFrame(
         {name: (_numbers if name in numbers else _objects)([r.get(name) for r in rows]) for name in order}
     )
+
+
+def _seconds_left(status: Mapping[str, Any]) -> float | None:
+    """None unless running, and until the rate can be told."""
+    if status.get("state") != "running" or not all(
+        isinstance(status.get(key), (int, float)) for key in ("step", "steps", "heartbeat", "since", "from_step")
+    ):
+        return None
+    done, seconds = status["step"] - status["from_step"], status["heartbeat"] - status["since"]
+    return (status["steps"] - status["step"]) * seconds / done if done > 0 and seconds > 0 else None
 
 
 def load_descriptions(path: PathOrPaths, *, results_version: int | None = None) -> list[dict[str, Any]]:

@@ -227,11 +227,13 @@ class RunFolder:
     def set_status(self, state: str, step: int, steps: int, **more: Any) -> None:
         """Writes status.json: running, finished, diverged, failed or interrupted, at ``step`` of ``steps``."""
         self.step = step
+        begun = {"since": self._status.get("since", time.time()), "from_step": self._status.get("from_step", step)}
         self._status = {
             "state": state,
             "step": step,
             "steps": steps,
             "heartbeat": time.time(),
+            **begun,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "checkpoint": self._status.get("checkpoint"),

@@ -120,3 +120,21 @@ def test_analysis_reads_what_experiments_write(tmp_path: Path) -> None:
     assert from_log.astype(str).equals(table.astype(str))
     with pytest.raises(Exception, match="histogram"):
         load_arrays("histogram", tmp_path)
+
+
+def test_status_tells_the_time_left_of_a_running_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import experiments
+    from analysis import load_status
+    from analysis.__main__ import main
+    from tests.runs import small
+
+    folder = experiments.run(small(tmp_path)).path
+    status = json.loads((folder / "status.json").read_text())
+    assert status["from_step"] == 0
+    assert 0 < status["heartbeat"] - status["since"] < 60
+    assert load_status(tmp_path).seconds_left.isna().all()
+    running = {"state": "running", "step": 250, "steps": 1000, "from_step": 50, "since": 1000.0, "heartbeat": 1040.0}
+    (folder / "status.json").write_text(json.dumps({**status, **running}))
+    assert load_status(tmp_path).seconds_left.tolist() == [pytest.approx(150)]  # 750 steps at 5 per second
+    assert main(["status", str(tmp_path)]) == 0
+    assert "250/1000  2 min" in capsys.readouterr().out

@@ -100,7 +100,8 @@ def load_status(path: PathOrPaths) -> pd.DataFrame:
 
     Columns: run, experiment, state (running, finished, diverged, failed, interrupted; `not started` without a
     status.json; `damaged`, with the reason as the message), step, steps, heartbeat (Unix seconds), message,
-    diverged_at, seconds_left (of a running one, at its rate since its latest start), host, pid, data, model, norm, lr, seed, results_version, folder. WrongInput: there are no runs.
+    diverged_at, seconds_left (of a running one, at its rate since its latest start), host, pid, data, model, norm, lr,
+    seed, results_version, folder. WrongInput: there are no runs.
     """
 
     def row(folder: Path) -> dict[str, Any]:

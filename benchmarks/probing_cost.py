@@ -128,11 +128,12 @@ def print_peak_memory(name: str) -> None:
     peaks = {}
     for probes in ("none", *PROBES):
         code = (
-            "import resource, sys; sys.path.insert(0, sys.argv[1]); import probing_cost as b, torch;"
+            "import sys; sys.path.insert(0, sys.argv[1]); import probing_cost as b, torch;"
             "torch.set_num_threads(1); t = b.setting(b.SETTINGS[sys.argv[2]], sys.argv[3]);"
             "b.seconds(t, 3, plain=sys.argv[3] == 'none');"
             "plan = 0 if sys.argv[3] == 'none' else t.probes.plan.held_bytes + t.probes.plan.peak_bytes;"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, plan / 2**20)"
+            "peak = [x.split()[1] for x in open('/proc/self/status') if x.startswith('VmHWM')][0];"
+            "print(int(peak) / 2**10, plan / 2**20)"  # ru_maxrss would count the parent's
         )
         arguments = [sys.executable, "-c", code, str(Path(__file__).parent), name, probes]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)

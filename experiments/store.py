@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -392,6 +393,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@functools.cache  # of the code that this process has loaded, whatever is committed while it runs
 def _git_state() -> tuple[str | None, bool | None]:
     """Commit of the suite's own checkout, and whether it has uncommitted changes; None outside a checkout."""
     here = Path(__file__).parent

@@ -23,7 +23,9 @@ def sgd(network: nn.Module, lr: float, *, momentum: float = 0.0, nesterov: bool 
     _between_0_and_1("momentum", momentum)
     if nesterov and not momentum:
         raise ValueError("nesterov=true needs momentum above 0")
-    return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, nesterov=nesterov)
+    # With foreach, torch's Nesterov momentum overwrites .grad, which probes still have to read.
+    foreach = False if nesterov else None
+    return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, nesterov=nesterov, foreach=foreach)
 
 
 @OPTIMISERS.register("adam")

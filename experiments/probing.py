@@ -127,7 +127,7 @@ def _schedule(chosen: Mapping[str, Any], steps: int) -> Schedule:
 
 
 def _fixed_batch(data: Data, size: int) -> Batch | None:
-    """A batch chosen once, for probes that watch one; the same for every seed's run of one seed's data."""
+    """A batch chosen once, drawn from the training data with the run's seed, for probes that watch one."""
     if size > data.training_size:
         raise WrongInput(
             f"probes.fixed_batch={size}: must be from 1 to {data.training_size}, the number of training samples"

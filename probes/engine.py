@@ -150,7 +150,7 @@ class Probes:
                 return math.nan
             return sum(self._plan(self.due(step)).passes for step in self.schedule.listed) / self.steps
         multiples = [getattr(probe, "every", 1) for probe in self.probes.values()]
-        period = self.schedule.every * math.lcm(*multiples)
+        period = self.schedule.every * math.lcm(*multiples) if self.steps is None else self.steps
         return sum(self._plan(self.due(s)).passes for s in range(0, period, self.schedule.every)) / period
 
     def describe(self) -> str:
@@ -200,7 +200,10 @@ class Probes:
             return
         plan = self._plan(names)
         moment = ProbedStep(self._setting, step, *inputs_and_targets(batch), plan)
-        yield moment.forward if moment.live_ask is not None else self.network
+        try:
+            yield moment.forward if moment.live_ask is not None else self.network
+        finally:
+            moment.close()
         state = RandomState(self.shadow.device)
         try:
             values = moment.evaluate()

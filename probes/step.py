@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Collector, Evaluator, Results
@@ -93,6 +94,8 @@ class ProbedStep:
         if self.output is not None or inputs.data_ptr() != self.inputs.data_ptr() or inputs.shape != self.inputs.shape:
             raise ProbeError("reuse_training_pass: the step must run forward exactly once, on the batch's own inputs")
         assert shadow.links is not None
+        self.random = RandomState(shadow.device)  # what this pass draws from, whatever the step drew before it
+        self._mark_gradients()
         steps = [link.bind(source) for link in shadow.links]
         visit = Collector(self.live_ask, self.results).visit
         output, self.held = walk(shadow.taps, steps, shadow.in_place, inputs, visit, self.live_ask.hold)
@@ -101,6 +104,28 @@ class ProbedStep:
                 value.retain_grad()
         self.output = output.detach()
         return output
+
+    def _mark_gradients(self) -> None:
+        """Notes the version of each live gradient when the backward pass has made it.
+
+        An optimiser may change ``.grad`` in place (torch's Nesterov momentum with foreach does), and so may clipping;
+        what is read after the step would then not be the gradient at theta_t.
+        """
+        self.versions: dict[str, int] = {}
+        self._marks: list[RemovableHandle] = []
+        live = self.setting.live()
+        for name in self.setting.shadow.trainable:
+
+            def mark(parameter: Tensor, name: str = name) -> None:
+                assert parameter.grad is not None
+                self.versions[name] = parameter.grad._version
+
+            self._marks.append(live[name].register_post_accumulate_grad_hook(mark))
+
+    def close(self) -> None:
+        """Takes the marks off the live network."""
+        for handle in getattr(self, "_marks", []):
+            handle.remove()
 
     def evaluate(self) -> Results:
         """Everything planned; float64 tensors on the CPU."""
@@ -165,6 +190,11 @@ class ProbedStep:
         found = {}
         for name in shadow.trainable:
             gradient = live[name].grad
+            if gradient is not None and self.versions.get(name, gradient._version) != gradient._version:
+                raise ProbeError(
+                    f"reuse_training_pass: the step changed the gradient of {name!r} in place (clipping, or an "
+                    "optimiser that does so); what is left is not the gradient at theta_t"
+                )
             found[name] = torch.zeros_like(live[name]) if gradient is None else gradient.detach()
         output = self.output
         with torch.no_grad():

@@ -164,7 +164,7 @@ _RECORDS: tuple[tuple[str, str, str], ...] = (
     ("sigma_mean", "activation", "Santurkar et al. 2018, section 4 (S23)"),
     ("sigma_median", "activation", "Santurkar et al. 2018, section 4 (S23)"),
     ("sigma_maximum", "activation", "Santurkar et al. 2018, section 4 (S23)"),
-    ("gamma_over_sigma_mean", "1/activation", "gamma/sigma, average over units"),
+    ("gamma_over_sigma_mean", "1", "gamma/sigma, average over units"),
     ("shift_over_sigma_mean", "1", "|beta - mean|/sigma, average over units"),
 )
 _CURVATURE: tuple[tuple[str, str, str], ...] = (
@@ -179,6 +179,6 @@ _ARRAYS = (
     ("mean_term", "loss^2/activation^2"),
     ("correlation_term", "loss^2/activation^2"),
     ("sigma", "activation"),
-    ("gamma_over_sigma", "1/activation"),
+    ("gamma_over_sigma", "1"),
     ("shift_over_sigma", "1"),
 )

@@ -161,3 +161,29 @@ def test_float64_evaluation_of_a_float32_run(tmp_path: Path) -> None:
     pick = [t[(t.metric == "landscape_loss") & (t.step == 3)].value.to_numpy() for t in (single, double)]
     assert (pick[0] != pick[1]).any()
     torch.testing.assert_close(torch.tensor(pick[0]), torch.tensor(pick[1]), rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_that_changes_the_gradient_in_place_is_refused(tmp_path: Path) -> None:
+    """What is left in .grad after clipping is not the gradient at theta_t; nothing may be measured from it."""
+    (tmp_path / "own.py").write_text(
+        "import torch\n\n\nclass Clipped(torch.optim.SGD):\n"
+        "    def __init__(self, network, lr):\n        super().__init__(network.parameters(), lr=lr)\n"
+        "    def step(self):\n"
+        "        for group in self.param_groups:\n"
+        "            for parameter in group['params']:\n                parameter.grad.mul_(0.5)\n"
+        "        super().step()\n"
+    )
+    own = ["optim.name=Clipped", f"optim.file={tmp_path}/own.py", "~optim.momentum", "~optim.nesterov"]
+    assert experiments.run(small(tmp_path / "plain", *own)).state == "finished"
+    with pytest.raises(WrongInput, match="in place"):
+        experiments.run(small(tmp_path / "probed", *own, "probes=gradients"))
+
+
+def test_nesterov_momentum_leaves_the_gradient_that_probes_read(tmp_path: Path) -> None:
+    """At step 0 the gradient does not depend on the optimiser."""
+    found = []
+    for nesterov in ("false", "true"):
+        chosen = ["optim.momentum=0.9", f"optim.nesterov={nesterov}", "probes=gradients"]
+        table = load_runs(experiments.run(small(tmp_path, *chosen)).path)
+        found.append(table[(table.metric == "total_gradient_norm") & (table.step == 0)].value.tolist())
+    assert found[0] == found[1]

@@ -29,7 +29,7 @@ def deep_linear(spec: Spec, norm: Norm, *, depth: int = 25, dimension: int = 10,
     if len(spec.input_shape) != 1:
         shape = "x".join(map(str, spec.input_shape))
         raise WrongInput(
-            f"model=deep_linear: needs vectors, not inputs of shape {shape}; models that fit: mlp, vgg_small, vgg11"
+            f"model=deep_linear: needs vectors, not inputs of shape {shape}; for images: mlp, vgg_small (8x8 and larger), vgg11 (32x32 and larger)"
         )
     for key, value in (("depth", depth), ("dimension", dimension)):
         if value < 1:

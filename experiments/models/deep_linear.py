@@ -29,8 +29,8 @@ def deep_linear(spec: Spec, norm: Norm, *, depth: int = 25, dimension: int = 10,
     if len(spec.input_shape) != 1:
         shape = "x".join(map(str, spec.input_shape))
         raise WrongInput(
-            f"model=deep_linear: needs vectors, not inputs of shape {shape}; models that fit: mlp, vgg_small (from 8x8), "
-            "vgg11 (from 32x32)"
+            f"model=deep_linear: needs vectors, not inputs of shape {shape}; models that fit: mlp, vgg_small "
+            "(from 8x8), vgg11 (from 32x32)"
         )
     for key, value in (("depth", depth), ("dimension", dimension)):
         if value < 1:

@@ -25,7 +25,7 @@ test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints/cpu.txt
-	@echo "Setting up $(VENV) with the versions of constraints/cpu.txt: one to three minutes, about 1.5 GB of disk."
+	@echo "Setting up $(VENV) with the versions of constraints/cpu.txt: one to three minutes, about 1.7 GB of disk."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3,11) <= sys.version_info < (3,14) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=/path/to/python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@# A CPU build of torch, from the package index in use if it has one, else from PyTorch's own.

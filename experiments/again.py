@@ -14,8 +14,7 @@ from typing import Any
 
 from experiments import store
 from experiments.data import load_data
-from experiments.errors import WrongInput
-from experiments.journal import Interrupted
+from experiments.errors import Interrupted, WrongInput
 from experiments.probing import ProbeRecorder
 from experiments.records import Records
 from experiments.runner import (
@@ -67,7 +66,7 @@ def probe_again(config: Mapping[str, Any]) -> Outcome:
             return Outcome(path, "finished", done["step"], trained=False)
         recorder = ProbeRecorder()
         training = build_training(config, data, device, recorder, probe_at=steps)
-        with disk_errors(path), RunFolder(path) as folder:
+        with disk_errors(path), RunFolder(path, config["lease_seconds"]) as folder:
             folder.describe(identity, config, data.label, asdict(data.spec))
             folder.begin_provenance(
                 from_step=steps[0],
@@ -75,7 +74,7 @@ def probe_again(config: Mapping[str, Any]) -> Outcome:
                 plan=training.probes.describe(),
                 **conditions_in_words(config, device),
             )
-            recorder.records = records = Records(path, training.probes.fields())
+            recorder.records = records = Records(path, training.probes.fields(), may_write=folder.lease.check)
             with recorded(folder, records, steps[0], config["steps"]) as stop:
                 for step in steps:
                     checkpoint = store.load_checkpoint(source / "kept" / f"step-{step:08d}.pt")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 import hydra.core.hydra_config
@@ -17,11 +17,18 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.composition import check_overrides, config_directory, explain
-from experiments.errors import RunFailure, WrongInput
+from experiments.errors import Interrupted, RunFailure, WrongInput
+from experiments.memory import keep_freed_memory
 from experiments.schema import register_schema
+from experiments.sweeps import plugin
 
-_results: list[tuple[int, str, str]] = []
-"""Of each job of this process: exit code, state, and the run folder or the error line."""
+if TYPE_CHECKING:
+    from experiments.sweeps.job import Result
+
+_results: list[tuple[str, Result]] = []
+"""Of each job of this process the run's name and what came of it."""
+_swept: list[Path] = []
+"""The runs_dir of the sweep, if one was asked for and could begin."""
 
 
 def main() -> int:
@@ -35,7 +42,9 @@ def main() -> int:
     logging.captureWarnings(True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through, and we say them in one line
     register_schema()
+    plugin.register(_sweep)
     _results.clear()
+    _swept.clear()
     # A process started in the background of a shell ignores Ctrl-C from its birth; a sweep must not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
@@ -46,7 +55,9 @@ def main() -> int:
         check_overrides(overrides, sweep=bool({"-m", "--multirun"} & set(sys.argv)))
         entry()
     except WrongInput as error:
-        return _complain(str(error), 2)
+        return _complain(_one_line(error), 2)
+    except RunFailure as error:
+        return _complain(_one_line(error), 1)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _complain(explain(error, overrides), 2)
     except KeyboardInterrupt as interruption:
@@ -55,21 +66,8 @@ def main() -> int:
     except OSError as error:
         return _complain(f"runs_dir: cannot write {error.filename or 'there'}: {error.strerror or error}", 2)
     _summarise()
-    return max((code for code, _, _ in _results), default=0)
-
-
-def keep_freed_memory() -> None:
-    """Lets the C library keep the memory that tensors give back, where it is glibc.
-
-    It would return every large block to the system at once, and each page of the next one then costs a fault: on the
-    CPU a tenth of a VGG's training step. Results do not depend on it; the process holds about a tenth more memory.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_max = -1, -2, -4  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX of malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**28)
+    codes = {result.code for _, result in _results}
+    return 1 if 1 in codes else max(codes, default=0)
 
 
 def _flags_first(arguments: list[str]) -> list[str]:
@@ -88,36 +86,45 @@ def _flags_first(arguments: list[str]) -> list[str]:
 
 
 def _job(config: DictConfig) -> None:
-    """One job. It raises for nothing but an interruption: one job's failure is no other's."""
-    single = hydra.core.hydra_config.HydraConfig.get().mode is not hydra.types.RunMode.MULTIRUN
-    try:
-        from experiments.runner import run
+    """A single run, in this process; by a launcher other than the local one, a sweep of one."""
+    from experiments.sweeps.job import carry_out
 
-        outcome = run(config, progress=single)
-        _results.append((0, outcome.state, str(outcome.path)))
-    except WrongInput as error:
-        _results.append((_complain(_one_line(error), 2), "wrong input", _one_line(error)))
-    except OmegaConfBaseException as error:
-        _results.append((_complain(explain(error), 2), "wrong input", explain(error)))
-    except RunFailure as error:
-        _results.append((_complain(_one_line(error), 1), "failed", _one_line(error)))
-    except Exception as error:
-        logging.getLogger("experiments").exception("unexpected error")
-        _results.append((1, "failed", f"{type(error).__name__}: {_one_line(error)}"))
+    multirun = hydra.core.hydra_config.HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
+    if config.launcher.get("name") != "local" and not multirun:
+        _sweep([("", config)])
+        return
+    result = carry_out(config, progress=not multirun)
+    if result.code:
+        _complain(result.text, result.code)
+    _results.append((Path(result.text).name, result))
+
+
+def _sweep(jobs: list[tuple[str, DictConfig]]) -> None:
+    """The jobs of a sweep, by its launcher."""
+    from experiments.runner import plain_config
+    from experiments.sweeps.sweep import run_sweep
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        configs = [(told, plain_config(config)) for told, config in jobs]
+        _swept[:] = [Path(config["runs_dir"]) for _, config in configs[:1] if not config["dry"]]
+        run_sweep(configs, _results)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _summarise() -> None:
     """What became of the jobs: the folder of a single one, a table of several."""
-    if len(_results) == 1 and not _results[0][0]:
-        print(_results[0][2])
-    elif len(_results) > 1:
-        counts = {state: sum(s == state for _, s, _ in _results) for _, state, _ in _results}
-        print(f"{len(_results)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
-        for code, state, text in _results:
-            if code or state == "diverged":
-                print(f"  {state}: {text}")
-        folders = {str(Path(text).parent) for code, _, text in _results if not code}
-        print(*(f"  in {folder}" for folder in sorted(folders)), sep="\n")
+    if len(_results) == 1 and not _results[0][1].code and not _swept:
+        print(_results[0][1].text)
+    elif _swept or len(_results) > 1:
+        from experiments.sweeps.sweep import summarise
+
+        if not (_results and all(result.state == "listed" for _, result in _results)):
+            summarise(_results, [folder.expanduser().absolute() for folder in _swept])
 
 
 def _one_line(error: BaseException) -> str:

@@ -47,7 +47,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         raise WrongInput(explain(error, overrides)) from error
 
 
-GROUPS = ("data", "model", "norm", "optim", "numerics", "scale", "experiment")
+GROUPS = ("data", "model", "norm", "optim", "numerics", "scale", "experiment", "launcher", "mirror")
 """Groups of which one choice is made; probes may be several."""
 
 

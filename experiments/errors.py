@@ -1,8 +1,9 @@
-"""The two ways in which a run can end badly, told apart by the exit code."""
+"""The ways in which a run can end badly, told apart by the exit code."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -12,6 +13,14 @@ class WrongInput(ValueError):
 
 class RunFailure(RuntimeError):
     """What was asked for was right, but could not be carried out: a full disk, a damaged file. Exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run or a sweep was asked to stop by a signal, and saved what it did. Exit code 128 + the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
 
 
 def near_miss(name: str, allowed: Iterable[str]) -> str:

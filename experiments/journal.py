@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from experiments.errors import Interrupted
 from experiments.records import Records
 from experiments.runtime import generator_states
 from experiments.store import RunFolder
@@ -25,14 +26,6 @@ from experiments.train import Training
 log = logging.getLogger("experiments")
 
 LOG_SECONDS = 10.0
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop by a signal, and has saved a checkpoint."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal.Signals(signal_number).name)
-        self.signal_number = signal_number
 
 
 class RunJournal:

@@ -35,6 +35,10 @@ class NoProbes:
         """Nothing is recorded."""
         return {}
 
+    def share_of_training(self) -> float:
+        """Costs nothing."""
+        return 0.0
+
     def describe(self) -> str:
         """The plan."""
         return "probes: none"

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,23 @@ class Records:
         fields: what may be recorded.
         keep_bytes: length of the log to keep (from the checkpoint; 0 for a fresh run).
         keep_before: array chunks of this step and later ones are dropped.
+        may_write: called before anything is written; raises where the run is no longer this process's.
 
     Raises:
         RunFailure: the log is shorter than the checkpoint says, or holds a line that cannot be read.
     """
 
-    def __init__(self, folder: Path, fields: Fields, keep_bytes: int = 0, keep_before: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fields: Fields,
+        keep_bytes: int = 0,
+        keep_before: int = 0,
+        may_write: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder = folder
         self.fields = fields
+        self._may_write = may_write
         self.log_path = folder / "records.jsonl"
         self._check(keep_bytes)
         write_json(folder / "fields.json", fields)
@@ -112,6 +121,7 @@ class Records:
             else:
                 self._arrays[f"{probe}/{key}"] = np.asarray(value)
         if numbers:
+            self._may_write()
             line = json.dumps({"step": step, "probe": probe, "values": numbers}, allow_nan=False)
             self._log.write(line.encode() + b"\n")
             self._log.flush()
@@ -119,6 +129,7 @@ class Records:
     def end_step(self, step: int) -> None:
         """Writes the arrays appended at ``step``, if any, as one chunk."""
         if self._arrays:
+            self._may_write()
             target = self.folder / "arrays" / f"step-{step:08d}.npz"
             target.parent.mkdir(exist_ok=True)
             _write_npz(target, self._arrays)
@@ -135,6 +146,7 @@ class Records:
 
     def compact(self) -> None:
         """Writes the compact forms: records.parquet beside the log, and arrays.npz in place of the chunks."""
+        self._may_write()
         self.sync()
         _write_parquet(self.log_path, self.fields, self.folder / "records.parquet")
         chunks = self._chunks()

@@ -20,8 +20,8 @@ from torch import nn
 from experiments import store
 from experiments.composition import explain
 from experiments.data import Data, DataSpec, load_data
-from experiments.errors import RunFailure, WrongInput
-from experiments.journal import Interrupted, RunJournal, StopRequest, log_file, stop_signals
+from experiments.errors import Interrupted, RunFailure, WrongInput
+from experiments.journal import RunJournal, StopRequest, log_file, stop_signals
 from experiments.models import build_model
 from experiments.optimisers import build_optimiser, learning_rate_schedule
 from experiments.probing import ProbeRecorder, build_probes
@@ -82,25 +82,32 @@ def run(config: DictConfig | Mapping[str, Any], *, progress: bool = False) -> Ou
         data = load_data(plain["data"], plain["seed"], plain["optim"]["batch_size"], device)
         identity = store.identity_of(plain, data.fingerprint)
         path = Path(plain["runs_dir"]).expanduser().absolute() / store.run_name(plain, identity, data.label)
-        if not plain["dry"] and (done := _already_done(path, identity, plain)):
+        if not plain["dry"] and (done := already_done(path, identity, plain)):
+            log.info("%s: already %s at step %d", path.name, done.state, done.step)
             return done
         recorder = ProbeRecorder()
         training = build_training(plain, data, device, recorder)
         if plain["dry"]:
             return _say_what_would_be_done(path, plain, training)
-        with disk_errors(path), RunFolder(path) as folder:
-            if done := _already_done(path, identity, plain):  # by another process, a moment ago
+        with disk_errors(path), RunFolder(path, plain["lease_seconds"]) as folder:
+            if done := already_done(path, identity, plain):  # by another process, a moment ago
                 return done
             return _train_and_store(folder, plain, identity, training, recorder, device, progress)
 
 
-def _already_done(path: Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> Outcome | None:
-    """How the run ended, if nothing is left to do."""
+def already_done(path: Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> Outcome | None:
+    """How the run ended, if nothing is left to do.
+
+    Raises:
+        WrongInput: the folder holds another run, or this one without the checkpoints that are now to be kept.
+        RunFailure: a file there is damaged.
+    """
     store.check_identity(path, identity)
     status = store.read_status(path)
     if not status:
         return None
-    if status["state"] != "diverged" and not (status["state"] == "finished" and status["step"] >= config["steps"]):
+    enough = status["state"] == "finished" and status["step"] >= config["steps"]
+    if not enough and (status["state"] != "diverged" or config["retry_diverged"]):
         return None
     missing = sorted(
         {step for step in config["checkpoint"]["keep"] if step <= status["step"]} - {*store.kept_steps(path)}
@@ -110,7 +117,6 @@ def _already_done(path: Path, identity: Mapping[str, Any], config: Mapping[str, 
             f"checkpoint.keep={missing}: {path} is {status['state']} without keeping these; another run_name trains it "
             "again, with them"
         )
-    log.info("%s: already %s at step %d", path.name, status["state"], status["step"])
     return Outcome(path, status["state"], status["step"], trained=False)
 
 
@@ -240,6 +246,7 @@ def _train_and_store(
         {"training": _training_fields(training), **training.probes.fields()},
         keep_bytes=checkpoint["log_bytes"] if checkpoint else 0,
         keep_before=start,
+        may_write=folder.lease.check,
     )
     recorder.records = records
     journal = RunJournal(folder, config, training, records, conditions, device, start)

@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from experiments.errors import WrongInput, near_miss
+from experiments.lease import HEARTBEAT_SECONDS
 
 
 @dataclass
@@ -97,6 +98,16 @@ class Config:
     device: str = "auto"
     threads: int = MISSING
     resume: str = "exact"
+    retry_diverged: bool = False
+    """Train a run that diverged again, from its last checkpoint."""
+    lease_seconds: float = 60.0
+    """Silence after which a run's process on another host counts as dead, and the run may be taken over."""
+    launcher: Any = MISSING
+    """Who carries out the jobs of a sweep."""
+    mirror: Any = None
+    """Where records are also sent while training."""
+    report: bool = False
+    """Write the report of ``runs_dir`` when the sweep has ended, however it went."""
     dry: bool = False
 
 
@@ -126,6 +137,7 @@ def validate(config: Mapping[str, Any]) -> None:
     _number(config, "evaluation.batch_size", at_least=1, whole=True)
     _number(config, "checkpoint.seconds", at_least=0)
     _number(config, "diverged_above", above=0)
+    _number(config, "lease_seconds", above=2 * HEARTBEAT_SECONDS)
     _number(config, "optim.lr", above=0)
     _number(config, "optim.weight_decay", at_least=0)
     _number(config, "optim.factor", above=0)

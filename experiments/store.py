@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import io
@@ -25,6 +24,7 @@ from typing import Any
 import torch
 
 from experiments.errors import RunFailure, WrongInput
+from experiments.lease import HEARTBEAT_SECONDS, Lease, LeaseLost
 from experiments.records import write_atomically, write_json
 from experiments.registry import source_hash
 
@@ -39,6 +39,10 @@ PROVENANCE_KEYS = frozenset(
         "runs_dir",
         "run_name",
         "resume",
+        "retry_diverged",
+        "lease_seconds",
+        "report",
+        "mirror",
         "dry",
         "label",
         "checkpoint",
@@ -51,8 +55,6 @@ PROVENANCE_KEYS = frozenset(
     }
 )
 """Configuration keys that do not change the numbers."""
-
-HEARTBEAT_SECONDS = 2.0
 
 
 def identity_of(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
@@ -162,17 +164,18 @@ def kept_steps(path: Path) -> list[int]:
 
 
 class RunFolder:
-    """One run's folder, locked for this process.
+    """One run's folder, which this process alone may write to.
 
     Args:
         path: the folder; made if missing.
+        lease_seconds: silence after which a process on another host counts as dead.
 
     Raises:
         WrongInput: the folder cannot be written.
-        RunFailure: another process is writing to it.
+        RunBusy: another process is writing to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lease_seconds: float = 60.0) -> None:
         self.path = path
         self._status: dict[str, Any] = {}
         self._beat = 0.0
@@ -180,20 +183,13 @@ class RunFolder:
         """Steps done, as last heard of."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(path / "lock", "a+")  # noqa: SIM115 - held as long as the run
+            self.lease = Lease(path, lease_seconds)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise WrongInput(f"runs_dir={path.parent}: cannot write there: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            holder = read_status(path)
-            who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
-            raise RunFailure(f"{path}: {who} is writing to this run folder; wait for it or stop it") from error
 
-        # What a killed process had begun to write; nobody else writes here while the lock is held.
+        # What a killed process had begun to write; nobody else writes here while the lease is held.
         for leftover in (*path.glob("*.tmp"), *path.glob("arrays/*.tmp"), *path.glob("kept/*.tmp")):
             leftover.unlink()
 
@@ -201,7 +197,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self.lease.release()
 
     def describe(
         self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str, spec: Mapping[str, Any]
@@ -227,6 +223,7 @@ class RunFolder:
 
     def set_status(self, state: str, step: int, steps: int, **more: Any) -> None:
         """Writes status.json: running, finished, diverged, failed or interrupted, at ``step`` of ``steps``."""
+        self.lease.check()
         self.step = step
         begun = {"since": self._status.get("since", time.time()), "from_step": self._status.get("from_step", step)}
         self._status = {
@@ -291,6 +288,7 @@ class RunFolder:
             state: has the number of steps done under "step".
             keep: also keep it for good, under kept/.
         """
+        self.lease.check()
         buffer = io.BytesIO()  # serialised in memory first: a full disk then is an OSError and never half a file
         torch.save(dict(state), buffer)
         latest, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
@@ -326,12 +324,14 @@ class RunFolder:
 
     def failed(self, step: int, steps: int, error: BaseException) -> None:
         """Records a failure: status and traceback.txt. Never raises: the disk may be what failed."""
+        if isinstance(error, LeaseLost):
+            return  # the run is another process's, and goes on there
         with contextlib.suppress(OSError):
             write_atomically(
                 self.path / "traceback.txt",
                 "".join(traceback.format_exception(error)).encode(),
             )
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LeaseLost):
             self.set_status("failed", step, steps, message=f"{type(error).__name__}: {error}".splitlines()[0])
 
 

@@ -21,6 +21,9 @@ from probes.randomness import at_step
 class Probing(Protocol):
     """What the loop asks of the probes: to be let around each step."""
 
+    def share_of_training(self) -> float:
+        """Forward-backward passes that probing adds, per pass of training."""
+
     def around(self, step: int, batch: Batch) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
         """Yields the function to train with: the network itself where nothing is probed."""
 

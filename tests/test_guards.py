@@ -27,8 +27,7 @@ import experiments
 from experiments import runner, store
 from experiments.cli import main
 from experiments.data import load_data
-from experiments.errors import WrongInput
-from experiments.journal import Interrupted
+from experiments.errors import Interrupted, WrongInput
 from experiments.models import build_model
 from experiments.runner import plain_config
 from tests.runs import MLP, checkpoint, differences, small

@@ -169,7 +169,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_a_signal_stops_after_the_step_and_the_same_call_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.journal import Interrupted
+    from experiments.errors import Interrupted
 
     config = small(tmp_path)
     with monkeypatch.context() as patch:
@@ -189,7 +189,7 @@ def test_a_signal_stops_after_the_step_and_the_same_call_goes_on(
 def test_going_on_under_other_conditions_is_refused_with_the_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.journal import Interrupted
+    from experiments.errors import Interrupted
 
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)

@@ -1,0 +1,249 @@
+"""One job of a sweep: a run's configuration, where it stands, and what came of carrying it out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import store
+from experiments.composition import explain
+from experiments.data import load_data
+from experiments.errors import RunFailure, WrongInput
+from experiments.lease import RunBusy, is_held
+from experiments.runner import already_done, run
+from experiments.schema import validate
+
+log = logging.getLogger("experiments")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one job; plain values, so that it can travel between processes."""
+
+    state: str
+    """finished, diverged, wrong input, failed, interrupted, busy (another process has it), or, dry, the state found."""
+    text: str
+    """The run folder; for what did not end well, one line that says why."""
+    trained: bool = False
+    """Whether anything was done."""
+
+    @property
+    def code(self) -> int:
+        """Its share of the exit code: 1 a failure, 2 wrong input, else 0."""
+        return {"failed": 1, "busy": 1, "wrong input": 2}.get(self.state, 0)
+
+
+def carry_out(config: Mapping[str, Any], *, progress: bool = False) -> Result:
+    """Does what is missing of one run. It raises for nothing but an interruption: one job's failure is no other's."""
+    try:
+        outcome = run(config, progress=progress)
+    except WrongInput as error:
+        return Result("wrong input", _one_line(error))
+    except OmegaConfBaseException as error:
+        return Result("wrong input", explain(error))
+    except RunBusy as error:
+        return Result("busy", _one_line(error))
+    except RunFailure as error:
+        return Result("failed", _one_line(error))
+    except Exception as error:
+        log.exception("unexpected error")
+        return Result("failed", f"{type(error).__name__}: {_one_line(error)}")
+    return Result(outcome.state, str(outcome.path), outcome.trained)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@dataclass
+class Job:
+    """One run of a sweep."""
+
+    told: str
+    """What sets it apart on the command line, for messages."""
+    config: dict[str, Any]
+    """As plain dictionaries."""
+    path: Path
+    """The run folder; it may not exist yet."""
+    identity: dict[str, Any] = field(repr=False)
+
+    def result(self) -> Result | None:
+        """How it ended, if nothing is left to do.
+
+        Raises:
+            WrongInput, RunFailure: its folder holds something else, or a damaged file.
+        """
+        outcome = already_done(self.path, self.identity, self.config)
+        return Result(outcome.state, str(outcome.path)) if outcome else None
+
+    def standing(self) -> Standing:
+        """Where the run stands on the disk; reads each file of its folder once at most."""
+        status: dict[str, Any] = {}
+        try:
+            done = self.result()
+            status = store.read_status(self.path) or {}
+            if done:
+                return Standing(done.state, status)
+            holder = is_held(self.path, self.config["lease_seconds"]) if status else None
+        except WrongInput as error:
+            return Standing("wrong input", status, _one_line(error))
+        except RunFailure as error:
+            return Standing("failed", status, _one_line(error))
+        if holder is not None:
+            return Standing("running", status, f"process {holder.pid} on {holder.host}")
+        if status.get("state") == "running":
+            return Standing("interrupted", status, f"process {status['pid']} on {status['host']} is gone")
+        if status.get("state") == "finished":
+            return Standing("interrupted", status, f"more steps: {status['step']} of {self.config['steps']}")
+        return Standing(status.get("state", "missing"), status, status.get("message") or "")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one run stands."""
+
+    state: str
+    """finished, diverged, running (somewhere), interrupted, failed, missing or wrong input."""
+    status: dict[str, Any]
+    """status.json; empty before the first start."""
+    note: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("finished", "diverged")
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second since its latest start; None where nothing was done yet."""
+        if not self.status:
+            return None
+        done = self.status["step"] - self.status["from_step"]
+        seconds = self.status["heartbeat"] - self.status["since"]
+        return done / seconds if done > 0 and seconds > 0 else None
+
+
+def list_jobs(
+    configs: Iterable[tuple[str, dict[str, Any]]], progress: Callable[[int], None] = lambda number: None
+) -> list[Job]:
+    """The jobs of a sweep, each checked as far as it can be without building its network.
+
+    Args:
+        configs: what sets each job apart on the command line, and its configuration as plain dictionaries.
+        progress: called with the number of jobs listed so far.
+
+    Raises:
+        WrongInput: a value that is not allowed, or two jobs that are one run; the line names the jobs.
+        RunFailure: data could not be read.
+    """
+    jobs: list[Job] = []
+    by_path: dict[Path, Job] = {}
+    known: dict[str, tuple[str, str]] = {}
+    for told, config in configs:
+        try:
+            validate(config)
+            fingerprint, label = _data_of(config, known)
+            identity = store.identity_of(config, fingerprint)
+            path = Path(config["runs_dir"]).expanduser().absolute() / store.run_name(config, identity, label)
+        except WrongInput as error:
+            raise WrongInput(f"{error} (job {len(jobs)}: {told})") from error
+        job = Job(told, config, path, identity)
+        other = by_path.setdefault(path, job)
+        if other is not job:
+            raise WrongInput(
+                f"jobs {jobs.index(other)} ({other.told}) and {len(jobs)} ({told}) are one run, {path.name}: "
+                "leave one out, or let them differ in something that changes the numbers"
+            )
+        jobs.append(job)
+        progress(len(jobs))
+    if not jobs:
+        raise WrongInput("the sweep has no jobs: a list of values is empty; give each swept key at least one")
+    return jobs
+
+
+def _data_of(config: Mapping[str, Any], known: dict[str, tuple[str, str]]) -> tuple[str, str]:
+    """Fingerprint and label of a job's data; the suite's own data sets have one whatever the seed."""
+    options = config["data"]
+    key = json.dumps([options, None if options.get("file") is None else config["seed"]], sort_keys=True)
+    if key not in known:
+        data = load_data(options, config["seed"], None)
+        known[key] = data.fingerprint, data.label
+    return known[key]
+
+
+def mark_dead(job: Job, reason: str, last_words: str) -> None:
+    """Writes into a job's folder that the process that had it died; ``last_words`` is what it printed last.
+
+    Where the process died before it made the folder, there is nothing to write to.
+    """
+    status = store.read_status(job.path) if job.path.exists() else None
+    if status is None or status["state"] not in ("running", "failed"):
+        return
+    try:
+        with store.RunFolder(job.path, job.config["lease_seconds"]) as folder:
+            store.write_atomically(job.path / "traceback.txt", f"{reason}\n{last_words}".encode())
+            folder.set_status("failed", status["step"], status["steps"], message=reason)
+    except (RunFailure, WrongInput, OSError) as error:  # another process has taken it up already; or the disk is full
+        log.debug("%s: %s", job.path, error)
+
+
+def seconds_left(jobs: Sequence[Job], standings: Sequence[Standing]) -> list[float | None]:
+    """Of each job the time it still takes on one worker, in seconds: from its own rate, else from those like it.
+
+    Jobs are alike that train the same network on the same data with the same normalisation, batch size and probes.
+    None where no job like it has been timed.
+    """
+    rates: dict[str, list[float]] = {}
+    for job, standing in zip(jobs, standings, strict=True):
+        if standing.rate is not None:
+            rates.setdefault(kind_of(job.config), []).append(standing.rate)
+    left: list[float | None] = []
+    for job, standing in zip(jobs, standings, strict=True):
+        alike = sorted(rates.get(kind_of(job.config), []))
+        rate = (standing.state == "running" and standing.rate) or (alike[len(alike) // 2] if alike else None)
+        steps = max(0, job.config["steps"] - _reached(standing))
+        left.append(0.0 if standing.ended else None if rate is None else steps / rate)
+    return left
+
+
+def _reached(standing: Standing) -> int:
+    """The step from which the run would go on."""
+    if standing.state == "running":
+        return int(standing.status["step"])
+    return int(standing.status.get("checkpoint") or 0)
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Jobs of one kind take about the same time per step."""
+    optim = config["optim"]
+    cost = [config["data"]["name"], config["model"], config["norm"], config["probes"], config["threads"]]
+    return json.dumps([*cost, optim["name"], optim["batch_size"], config["numerics"]], sort_keys=True)
+
+
+def time_one_step(config: Mapping[str, Any]) -> float:
+    """Seconds that one step of a run takes here, its probes included, from a few steps tried on a copy.
+
+    Nothing is stored.
+    """
+    from experiments.probing import ProbeRecorder
+    from experiments.runner import build_training
+    from experiments.runtime import resolve_device, runtime
+    from experiments.train import train_step
+
+    device = resolve_device(config["device"])
+    with runtime(device, config["threads"], config["numerics"], config["seed"]):
+        data = load_data(config["data"], config["seed"], config["optim"]["batch_size"], device)
+        training = build_training(config, data, device, ProbeRecorder())
+        seconds = []
+        for step in range(3):
+            batch = data.batch(step)
+            begun = time.perf_counter()
+            train_step(training, training.network, batch)
+            seconds.append(time.perf_counter() - begun)
+        return min(seconds[1:]) * (1 + training.probes.share_of_training())

@@ -1,0 +1,163 @@
+"""A sweep from its jobs to its last line: what is done is left alone, the rest carried out, each accounted for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import RunFailure
+from experiments.launchers import Launcher, build_launcher
+from experiments.sweeps.job import Job, Result, Standing, list_jobs, seconds_left, time_one_step
+
+POLL_SECONDS = 1.0
+"""Time between two looks at runs that other processes have."""
+
+_MOST_NAMED = 20
+
+
+def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple[str, Result]]) -> None:
+    """Does what is missing of the runs that ``configs`` describe.
+
+    Args:
+        configs: of each job what sets it apart on the command line, and its configuration as plain dictionaries.
+        results: of each job its run's name and what came of it; filled as they end, so that an interruption keeps them.
+
+    Raises:
+        WrongInput, RunFailure: before anything is started.
+        KeyboardInterrupt: the person stopped it; what ran has saved a checkpoint where it could.
+    """
+    jobs = list_jobs(configs)
+    first = jobs[0].config
+    launcher = build_launcher(first["launcher"], first["runs_dir"])
+    if first["dry"]:
+        _say_what_would_be_done(jobs, launcher)
+        results += [(job.path.name, Result("listed", str(job.path))) for job in jobs]
+        return
+    _check_writable(Path(first["runs_dir"]).expanduser().absolute())
+    standings = [job.standing() for job in jobs]
+    done = [(job, standing) for job, standing in zip(jobs, standings, strict=True) if standing.ended]
+    results += [(job.path.name, Result(standing.state, str(job.path))) for job, standing in done]
+    open_jobs = [job for job, standing in zip(jobs, standings, strict=True) if not standing.ended]
+    if done:
+        print(f"{len(done)} of {len(jobs)} runs are done already", flush=True)
+    try:
+        _until_all_ended(open_jobs, launcher, len(jobs), results)
+    finally:
+        if first["report"]:
+            report(Path(first["runs_dir"]))
+
+
+def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, results: list[tuple[str, Result]]) -> None:
+    """Carries out the jobs that nobody else has, waits for those that somebody has, and takes up what they leave."""
+    waiting_told = False
+    while open_jobs:
+        standings = {job.path: job.standing() for job in open_jobs}
+        elsewhere = [job for job in open_jobs if standings[job.path].state == "running"]
+        for job in [job for job in open_jobs if standings[job.path].ended]:  # by another process, meanwhile
+            _account(job, Result(standings[job.path].state, str(job.path)), number, results)
+            open_jobs.remove(job)
+        mine = [job for job in open_jobs if job not in elsewhere]
+        begun = time.monotonic()
+        for job, result in launcher.launch(mine) if mine else ():
+            if result.state != "busy":
+                _account(job, result, number, results, time.monotonic() - begun)
+                open_jobs.remove(job)
+        if open_jobs and not mine:
+            if not waiting_told:
+                names = ", ".join(f"{job.path.name} ({standings[job.path].note})" for job in elsewhere[:3])
+                print(f"waiting for {len(elsewhere)} runs that other processes have: {names} ...", flush=True)
+                waiting_told = True
+            time.sleep(POLL_SECONDS)
+
+
+def _account(
+    job: Job, result: Result, number: int, results: list[tuple[str, Result]], seconds: float | None = None
+) -> None:
+    result = replace(result, text=result.text.removeprefix(f"{job.path}: "))
+    results.append((job.path.name, result))
+    print(f"[{len(results)}/{number}] {result.state:<9} {job.path.name}", flush=True)
+    if result.code:
+        print(f"error: {job.path.name}: {result.text}", file=sys.stderr, flush=True)
+
+
+def _check_writable(runs_dir: Path) -> None:
+    """Says once, before all, what else every job would say.
+
+    Raises:
+        RunFailure: nothing can be written there.
+    """
+    try:
+        (runs_dir / ".sweep").mkdir(parents=True, exist_ok=True)
+        probe = runs_dir / ".sweep" / "writable"
+        probe.write_bytes(b"?" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise RunFailure(
+            f"runs_dir={runs_dir}: cannot write there: {error.strerror}; nothing was started or touched"
+        ) from error
+
+
+def report(runs_dir: Path) -> None:
+    """Writes the report of all runs there, in a process of its own: the analysis reads folders, never this process."""
+    subprocess.run([sys.executable, "-m", "analysis", "report", str(runs_dir)], check=False)
+
+
+def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
+    """A table of the jobs and where they stand, and how long the rest takes."""
+    standings = [job.standing() for job in jobs]
+    left = seconds_left(jobs, standings)
+    measured: dict[str, float] = {}
+    for i, (job, standing) in enumerate(zip(jobs, standings, strict=True)):
+        if left[i] is None and standing.state != "wrong input":
+            from experiments.sweeps.job import kind_of
+
+            kind = kind_of(job.config)
+            if kind not in measured:
+                measured[kind] = time_one_step(job.config)
+            left[i] = measured[kind] * job.config["steps"]
+    for job, standing, seconds in zip(jobs, standings, left, strict=True):
+        step = f"{standing.status.get('step', 0)}/{job.config['steps']}"
+        note = f"  {standing.note}" if standing.note else ""
+        takes = "" if standing.ended or seconds is None else spell(seconds)
+        print(f"{standing.state:<11} {step:>13} {takes:>8}  {job.path.name}{note}")
+    counts = Counter(_verdict(standing) for standing in standings)
+    print(f"{len(jobs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    todo = [job for job, standing in zip(jobs, standings, strict=True) if _verdict(standing) == "to do"]
+    if todo:
+        total = sum(s or 0.0 for s, standing in zip(left, standings, strict=True) if _verdict(standing) == "to do")
+        at_a_time = max(1, launcher.concurrent(todo))
+        how = "from steps timed just now" if measured else "from runs like them"
+        print(f"about {spell(total / at_a_time)} with {at_a_time} at a time ({how})")
+
+
+def _verdict(standing: Standing) -> str:
+    if standing.ended or standing.state in ("running", "wrong input"):
+        return standing.state if standing.state != "running" else "running elsewhere"
+    return "to do"
+
+
+def spell(seconds: float) -> str:
+    """A duration for people."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+
+
+def summarise(results: Sequence[tuple[str, Result]], runs_dirs: Sequence[Path]) -> None:
+    """The sweep's last lines: how many ended how, and why those that did not end well did not."""
+    counts = Counter(result.state for _, result in results)
+    print(f"{len(results)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()))
+    odd = [(name, result) for name, result in results if result.code or result.state == "diverged"]
+    for name, result in odd[:_MOST_NAMED]:
+        print(f"  {result.state}: {name}" + (f": {result.text}" if result.code else ""))
+    if len(odd) > _MOST_NAMED:
+        print(f"  and {len(odd) - _MOST_NAMED} more")
+    for folder in runs_dirs:
+        print(f"  in {folder}")

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import torch
 
 from experiments.errors import RunFailure
+from experiments.mirrors import Mirror
 
 Fields = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """probe -> key -> metric, dims, unit, batch, point, layer, x, reference; what fields.json holds."""
@@ -80,6 +81,7 @@ class Records:
         keep_bytes: length of the log to keep (from the checkpoint; 0 for a fresh run).
         keep_before: array chunks of this step and later ones are dropped.
         may_write: called before anything is written; raises where the run is no longer this process's.
+        mirror: also gets the numbers.
 
     Raises:
         RunFailure: the log is shorter than the checkpoint says, or holds a line that cannot be read.
@@ -92,10 +94,11 @@ class Records:
         keep_bytes: int = 0,
         keep_before: int = 0,
         may_write: Callable[[], None] = lambda: None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.folder = folder
         self.fields = fields
-        self._may_write = may_write
+        self._may_write, self._mirror = may_write, mirror
         self.log_path = folder / "records.jsonl"
         self._check(keep_bytes)
         write_json(folder / "fields.json", fields)
@@ -125,6 +128,20 @@ class Records:
             line = json.dumps({"step": step, "probe": probe, "values": numbers}, allow_nan=False)
             self._log.write(line.encode() + b"\n")
             self._log.flush()
+            if self._mirror is not None:
+                self._mirror.write(probe, step, self._named(probe, numbers))
+
+    def _named(self, probe: str, values: Mapping[str, Any]) -> dict[str, float]:
+        """One name for each number: its key, with its layer and position where it has them."""
+        named = {}
+        for key, value in values.items():
+            declared = self.fields[probe][key]
+            coordinates = product(*(declared[dim] for dim in declared["dims"]))
+            for coordinate, number in zip(coordinates, np.asarray(value, dtype=np.float64).reshape(-1), strict=True):
+                named["/".join([key, *(f"{c:g}" if isinstance(c, float) else str(c) for c in coordinate)])] = float(
+                    number
+                )
+        return named
 
     def end_step(self, step: int) -> None:
         """Writes the arrays appended at ``step``, if any, as one chunk."""
@@ -143,6 +160,8 @@ class Records:
     def close(self) -> None:
         """Closes the log."""
         self._log.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
     def compact(self) -> None:
         """Writes the compact forms: records.parquet beside the log, and arrays.npz in place of the chunks."""

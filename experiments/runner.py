@@ -22,6 +22,7 @@ from experiments.composition import explain
 from experiments.data import Data, DataSpec, load_data
 from experiments.errors import Interrupted, RunFailure, WrongInput
 from experiments.journal import RunJournal, StopRequest, log_file, stop_signals
+from experiments.mirrors import build_mirror
 from experiments.models import build_model
 from experiments.optimisers import build_optimiser, learning_rate_schedule
 from experiments.probing import ProbeRecorder, build_probes
@@ -247,6 +248,7 @@ def _train_and_store(
         keep_bytes=checkpoint["log_bytes"] if checkpoint else 0,
         keep_before=start,
         may_write=folder.lease.check,
+        mirror=build_mirror(config["mirror"], folder.path, start),
     )
     recorder.records = records
     journal = RunJournal(folder, config, training, records, conditions, device, start)

@@ -152,12 +152,13 @@ def list_jobs(
             identity = store.identity_of(config, fingerprint)
             path = Path(config["runs_dir"]).expanduser().absolute() / store.run_name(config, identity, label)
         except WrongInput as error:
-            raise WrongInput(f"{error} (job {len(jobs)}: {told})") from error
+            raise WrongInput(f"{error}{_in_brackets(told)}") from error
         job = Job(told, config, path, identity)
         other = by_path.setdefault(path, job)
         if other is not job:
             raise WrongInput(
-                f"jobs {jobs.index(other)} ({other.told}) and {len(jobs)} ({told}) are one run, {path.name}: "
+                f"job {jobs.index(other)}{_in_brackets(other.told)} and job {len(jobs)}{_in_brackets(told)} are one run, "
+                f"{path.name}: "
                 "leave one out, or let them differ in something that changes the numbers"
             )
         jobs.append(job)
@@ -165,6 +166,11 @@ def list_jobs(
     if not jobs:
         raise WrongInput("the sweep has no jobs: a list of values is empty; give each swept key at least one")
     return jobs
+
+
+def _in_brackets(told: str) -> str:
+    """What sets a job apart, as a part of a message."""
+    return f" ({told})" if told else ""
 
 
 def _data_of(config: Mapping[str, Any], known: dict[str, tuple[str, str]]) -> tuple[str, str]:

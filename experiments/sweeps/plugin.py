@@ -42,7 +42,7 @@ class SuiteSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
-        self.config: DictConfig = config  # type: ignore[assignment]
+        self.config: DictConfig = config
 
     def sweep(self, arguments: list[str]) -> Any:
         params = [f"{key}={value}" for key, value in self.params.items()]

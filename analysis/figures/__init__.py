@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from analysis.errors import WrongInput, near_miss
 from analysis.figures._runs import Runs
-from analysis.loader import PathOrPaths
+from analysis.loader import Folders
 from analysis.style import house
 
 __all__ = ["Runs", "from_file", "get", "names", "write"]
@@ -93,7 +93,7 @@ def from_file(path: str | Path) -> tuple[str, FigureModule]:
 
 
 def write(
-    name: str, runs: Runs | pd.DataFrame | PathOrPaths, folder: Path, module: FigureModule | None = None
+    name: str, runs: Runs | pd.DataFrame | Folders, folder: Path, module: FigureModule | None = None
 ) -> list[Path]:
     """Computes and draws a figure, and writes NAME.svg, .png, .pdf and .csv (its numbers) to `folder`.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -132,7 +132,7 @@ class RunFolders(Sequence[Run]):
     @classmethod
     def read(cls, path: PathOrPaths | RunFolders, results_version: int | None = None) -> RunFolders:
         """The runs at `path`, of one version of the results. Raises WrongInput and DamagedFile as `load_runs` says."""
-        runs = list(path) if isinstance(path, RunFolders) else in_parallel(read_run, find_runs(path))
+        runs = list(path) if isinstance(path, RunFolders) else list(in_parallel(read_run, find_runs(path)))
         versions = sorted({run.version for run in runs})
         if results_version is not None:
             runs = [run for run in runs if run.version == results_version]
@@ -268,10 +268,11 @@ def text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def in_parallel(read: Callable[[_Item], _Read], items: Sequence[_Item]) -> list[_Read]:
+def in_parallel(read: Callable[[_Item], _Read], items: Sequence[_Item]) -> Iterator[_Read]:
     """`read` of every item, in order. Threads: on a shared file system, waiting for small files is most of the time."""
-    with ThreadPoolExecutor(min(8, len(items))) as pool:
-        return list(pool.map(read, items))
+    if items:
+        with ThreadPoolExecutor(min(8, len(items))) as pool:
+            yield from pool.map(read, items)
 
 
 def names_of(paths: Iterable[str | Path]) -> str:

@@ -32,8 +32,9 @@ from analysis.folders import (
     read_run,
     text,
 )
-from analysis.records import RECORD_COLUMNS, records_of
+from analysis.records import RECORD_COLUMNS, RECORD_TEXTS, records_of
 
+BLOCK = 64  # runs whose records are held at once as they were read
 Folders: TypeAlias = PathOrPaths | RunFolders
 
 
@@ -55,17 +56,34 @@ def load_runs(path: Folders, columns: Sequence[str] = (), *, results_version: in
     Raises WrongInput (no such path, no runs, mixed versions, an unknown key) and DamagedFile.
     """
     runs = RunFolders.read(path, results_version)
-    tables = in_parallel(records_of, runs)
-    counts = np.array([table.num_rows for table in tables])
-    records = pa.concat_tables(tables).unify_dictionaries()
-    del tables  # the chunks are now held by `records` alone, which gives them up column by column
-    frame = {name: _run_column(name, runs).repeat(counts) for name in RUN_COLUMNS}
+    further = {name: _extra_column(name, runs) for name in columns}
+    blocks: dict[str, list[np.ndarray]] = {name: [] for name in RECORD_COLUMNS}
+    words: dict[str, dict[str | None, int]] = {name: {} for name in RECORD_TEXTS}
+    counts: list[int] = []
+    # Text becomes codes, a block of runs at a time: the Arrow tables of all would need as much memory again.
+    for start in range(0, len(runs), BLOCK):
+        tables = list(in_parallel(records_of, runs[start : start + BLOCK]))
+        counts += [table.num_rows for table in tables]
+        for name in RECORD_COLUMNS:
+            columns_of = [table.column(name) for table in tables]
+            parts = [_codes(c, words[name]) if name in words else c.to_numpy() for c in columns_of]
+            blocks[name].append(np.concatenate(parts))
+    recorded: dict[str, Any] = {}
     for name in RECORD_COLUMNS:
-        frame[name] = records.column(name).to_pandas().array
-        records = records.drop_columns(name)
-    for name in columns:
-        frame[name] = _extra_column(name, runs).repeat(counts)
+        whole = np.concatenate(blocks.pop(name))
+        recorded[name] = pd.Categorical.from_codes(whole, list(words[name])) if name in words else whole
+    frame = {name: _run_column(name, runs).repeat(counts) for name in RUN_COLUMNS} | recorded
+    frame |= {name: column.repeat(counts) for name, column in further.items()}
     return pd.DataFrame(frame, copy=False)
+
+
+def _codes(column: pa.ChunkedArray, words: dict[str | None, int]) -> np.ndarray:
+    """The words of a column by their places in `words`, which takes up new ones; -1: none."""
+    parts = [np.empty(0, np.int16)]
+    for chunk in column.chunks:
+        places = [words.setdefault(word, len(words)) for word in chunk.dictionary.to_pylist()]
+        parts.append(np.array([*places, -1], np.int16)[chunk.indices.fill_null(-1).to_numpy()])
+    return np.concatenate(parts)
 
 
 def load_status(path: Folders) -> pd.DataFrame:
@@ -98,7 +116,7 @@ def load_status(path: Folders) -> pd.DataFrame:
     order += ["data", "model", "norm", "lr", "seed", "results_version", "folder"]
     numbers = {"step", "steps", "heartbeat", "diverged_at", "seconds_left", "pid", "lr", "seed", "results_version"}
     found: Sequence[Path | Run] = path if isinstance(path, RunFolders) else find_runs(path)
-    rows = in_parallel(row, found)
+    rows = list(in_parallel(row, found))
     return pd.DataFrame(
         {name: (_numbers if name in numbers else _objects)([r.get(name) for r in rows]) for name in order}
     )
@@ -129,7 +147,7 @@ def load_descriptions(path: Folders, *, results_version: int | None = None) -> l
         about = {"config": run.config, "identity": run.identity, "status": run.status, "starts": run.starts}
         return {**own, **about}
 
-    return in_parallel(describe, RunFolders.read(path, results_version))
+    return list(in_parallel(describe, RunFolders.read(path, results_version)))
 
 
 def load_arrays(metric: str, path: Folders, probe: str | None = None, *, results_version: int | None = None) -> Arrays:

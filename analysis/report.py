@@ -161,6 +161,7 @@ def _figure(name: str, module: Any, runs: Runs, keep: _Numbers, *, own: bool = F
         with house():
             figure = Figure(layout="constrained")
             module.draw(data, figure)
+            figures.lay_out(figure)
             source = _image(figure)
             width, height = (figure.get_size_inches() * PIXELS_PER_INCH).round().astype(int)
     except Exception as error:

@@ -30,7 +30,7 @@ from analysis.figures._runs import Runs
 from analysis.loader import Folders
 from analysis.style import house
 
-__all__ = ["Runs", "from_file", "get", "names", "write"]
+__all__ = ["Runs", "from_file", "get", "lay_out", "names", "write"]
 
 # Nothing of the day or the machine goes into a file: equal runs give equal bytes.
 _METADATA: dict[str, dict[str, Any]] = {

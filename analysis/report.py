@@ -85,7 +85,7 @@ def write_report(
     """
     own = [figures.from_file(file) for file in further_figures]  # a wrong file is told before anything is read
     sweep = Sweep.load(paths, norms, results_version)
-    runs = Runs.load(sweep.folders, results_version, also=also)
+    runs = Runs.load(sweep.folders, also=also)
     verdicts = claims.judge(runs.table, claims.load() if entries is None else entries, sweep.further)
     numbers = out.absolute() / ("numbers" if page is REPORT else f"numbers-{page.name}")
     numbers.mkdir(parents=True, exist_ok=True)
@@ -161,6 +161,7 @@ def _figure(name: str, module: Any, runs: Runs, keep: _Numbers, *, own: bool = F
         with house():
             figure = Figure(layout="constrained")
             module.draw(data, figure)
+            figures.lay_out(figure)
             source = _image(figure)
             width, height = (figure.get_size_inches() * PIXELS_PER_INCH).round().astype(int)
     except Exception as error:

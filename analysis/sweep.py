@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.claims.engine import DIFFERING, SETTING, plain
 from analysis.errors import WrongInput, near_miss
+from analysis.folders import RunFolders
 from analysis.loader import load_descriptions, load_status
 from analysis.style import in_order
 
@@ -22,8 +23,10 @@ _MOST_NAMED = 12
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs, described. `runs`: one row each; `further`: by run, options beyond the usual that tell settings apart."""
+    """Runs, described. `folders`: they themselves; `runs`: one row each; `further`: by run, options beyond the usual
+    that tell settings apart."""
 
+    folders: RunFolders
     runs: pd.DataFrame
     further: pd.DataFrame | None
     starts: tuple[tuple[str, Mapping[str, Any]], ...]
@@ -33,8 +36,8 @@ class Sweep:
         cls, paths: Sequence[Path], norms: Sequence[str] | None = None, results_version: int | None = None
     ) -> Sweep:
         """The runs at `paths`, only those of `norms` if given. Raises WrongInput and DamagedFile."""
-        described = load_descriptions(paths, results_version=results_version)
-        status = load_status([run["folder"] for run in described]).set_index("run")
+        folders = RunFolders.read(paths, results_version)
+        described, status = load_descriptions(folders), load_status(folders).set_index("run")
         rows = [_row(run, status.loc[run["run"]]) for run in described]
         runs = pd.DataFrame(rows)
         identities = {run["run"]: dict(_flat(run["identity"])) for run in described}
@@ -44,12 +47,9 @@ class Sweep:
                 if norm not in set(runs["norm"]):
                     raise WrongInput(f"no run of the normalisation {norm!r}; {near_miss(norm, set(runs['norm']))}")
             runs = runs[runs["norm"].isin(norms)].reset_index(drop=True)
-            starts = [(run, start) for run, start in starts if run in set(runs["run"])]
-        return cls(runs, _further(runs, identities), tuple(starts))
-
-    @property
-    def folders(self) -> list[Path]:
-        return list(self.runs["folder"])
+            there = set(runs["run"])
+            folders, starts = folders.only(there), [(run, start) for run, start in starts if run in there]
+        return cls(folders, runs, _further(runs, identities), tuple(starts))
 
     @property
     def states(self) -> list[str]:

@@ -21,7 +21,7 @@ from analysis.errors import WrongInput
 from analysis.figures import Runs, training_curves
 from analysis.figures._sheet import Divergence, Panel, Sheet
 from analysis.style import NORMS, house, in_order, norm_style
-from tests.test_analysis_loader import log, write_run
+from tests.made_runs import log, write_run
 
 
 def frame(values: dict[tuple[str, int], list[float]], *, regression: bool = False, **columns: Any) -> pd.DataFrame:

@@ -28,8 +28,8 @@ from analysis.figures import (
 )
 from analysis.figures._ridges import densities
 from analysis.figures._sheet import Column, Panel
+from tests.made_runs import write_run
 from tests.test_analysis_figures_contract import GRID, MadeUp, both
-from tests.test_analysis_loader import write_run
 
 
 def cells(table: pd.DataFrame, metric: str) -> list[dict]:

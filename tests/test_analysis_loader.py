@@ -1,4 +1,4 @@
-"""Run folders written here by hand, by the description of their format alone, and read back."""
+"""Run folders that were written by hand, read back as tables: records, states, and how cheaply."""
 
 from __future__ import annotations
 
@@ -6,164 +6,24 @@ import ast
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis import load_arrays, load_runs, load_status
+from analysis import load_runs, load_status
+from analysis.__main__ import main
 from analysis.errors import DamagedFile, WrongInput
-
-TRAINING = {
-    "loss": ("loss", "nats", "train", "before"),
-    "data_loss": ("data_loss", "nats", "train", "before"),
-    "accuracy": ("accuracy", "fraction", "train", "before"),
-    "test_data_loss": ("data_loss", "nats", "test", "before"),
-    "test_accuracy": ("accuracy", "fraction", "test", "before"),
-}
-
-
-def field(metric: str, unit: str, batch: str, point: str, dims: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    described = {"metric": metric, "dims": dims or [], "unit": unit, "batch": batch, "point": point}
-    return {**described, "layer": None, "x": None, "reference": "", **more}
-
-
-FIELDS = {
-    "training": {key: field(*spec) for key, spec in TRAINING.items()},
-    "landscape": {
-        "band": field("band", "nats", "train", "along", ["layer", "x"], layer=["conv1", "head"], x=[0.5, 1.0, 4.0]),
-        "norms": field("gradient_norm", "1", "train", "before", ["layer"], layer=["conv1", "head"]),
-        "losses": field("loss_along", "nats", "train", "along", ["x"], x=[0.5, 4.0]),
-    },
-    "activations": {
-        "histogram": field("histogram", "count", "fixed", "before", ["layer", "bin"], layer=["conv1", "head"]),
-        "moments": field("unit_mean", "1", "fixed", "after", ["unit"], reference="figure 8"),
-    },
-}
-PLAIN = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-def write_run(
-    parent: Path,
-    norm: str = "batch",
-    seed: int = 0,
-    *,
-    lines: list[dict[str, Any]] | None = None,
-    state: str = "finished",
-    version: int = 1,
-    parquet: bool = False,
-    config: dict[str, Any] | None = None,
-    **status: Any,
-) -> Path:
-    """One run folder. `lines`: the log; values may be floats of any kind, written as the format says."""
-    settings: dict[str, Any] = {
-        "data": {"name": "digits", "label": "digits"},
-        "model": {"name": "vgg_small"},
-        "norm": {"name": norm},
-        "optim": {
-            "name": "sgd",
-            "lr": 0.1,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "batch_size": 64,
-            "schedule": "constant",
-            "loss": "mean",
-        },
-        "seed": seed,
-        "steps": 400,
-        "device": "cpu",
-        "threads": 1,
-        "numerics": {"name": "exact"},
-        "evaluation": {"every": 1},
-    }
-    for key, value in (config or {}).items():
-        settings[key] = {**settings[key], **value} if isinstance(value, dict) and key in settings else value
-    lr = settings["optim"]["lr"]
-    folder = parent / f"{settings['data']['name']}-{settings['model']['name']}-{norm}-lr{lr}-seed{seed}"
-    folder.mkdir(parents=True)
-    described = {"results_version": version, "identity": {}, "config": settings, "run": folder.name, "experiment": None}
-    (folder / "config.json").write_text(json.dumps(described))
-    lines = [] if lines is None else lines
-    last = lines[-1]["step"] if lines else 0
-    started = {"state": state, "step": last, "steps": settings["steps"], "heartbeat": 1.7e9, "host": "h", "pid": 1}
-    (folder / "status.json").write_text(
-        json.dumps({**started, "message": None, "diverged_at": None, "final": None, **status})
-    )
-    (folder / "fields.json").write_text(json.dumps(FIELDS))
-    (folder / "records.jsonl").write_text("".join(json.dumps(finite(line)) + "\n" for line in lines))
-    if parquet:
-        write_parquet(folder)
-    return folder
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """The log of a run in long form, number by number."""
-    rows = []
-    for line in (folder / "records.jsonl").read_text().splitlines():
-        entry = json.loads(line)
-        for key, value in entry["values"].items():
-            spec = FIELDS[entry["probe"]][key]
-            for i, layer in enumerate(spec["layer"] or [None]):
-                for j, x in enumerate(spec["x"] or [None]):
-                    cell = value
-                    cell = cell[i] if layer is not None else cell
-                    cell = cell[j] if x is not None else cell
-                    rows.append(
-                        {
-                            "step": entry["step"],
-                            "probe": entry["probe"],
-                            **{name: spec[name] for name in ("metric", "batch", "point")},
-                            "layer": layer,
-                            "x": x,
-                            "value": PLAIN[cell] if isinstance(cell, str) else float(cell),
-                            "unit": spec["unit"],
-                        }
-                    )
-    return rows
-
-
-def write_parquet(folder: Path) -> None:
-    names = ["step", "probe", "metric", "batch", "point", "layer", "x", "value", "unit"]
-    kinds = {"step": pa.int64(), "x": pa.float64(), "value": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
-    table = pa.Table.from_pylist(rows_of(folder), schema=schema)
-    size = str((folder / "records.jsonl").stat().st_size)
-    pq.write_table(table.replace_schema_metadata({"records_bytes": size}), folder / "records.parquet")
-
-
-def log(steps: int = 4, start: float = 1.0) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    for step in range(steps):
-        loss = start / (step + 1)
-        values = {
-            "loss": loss,
-            "accuracy": 1 - loss,
-            "test_data_loss": loss + 0.1,
-            "test_accuracy": 0.5,
-        }
-        lines.append({"step": step, "probe": "training", "values": values})
-        if step % 2 == 0:
-            band = [[step + 0.5, 1e-300, 2.0], [3.0, math.nan, math.inf]]
-            values = {"band": band, "norms": [1.0, -math.inf], "losses": [0.1, 0.2]}
-            lines.append({"step": step, "probe": "landscape", "values": values})
-    return lines
-
+from tests.made_runs import log, rows_of, write_arrays, write_parquet, write_run
 
 # -------------------------------------------------------------------------------------------------------------- records
 
@@ -379,98 +239,6 @@ def test_status(tmp_path: Path) -> None:
     assert load_runs(tmp_path / "digits-vgg_small-batch-lr0.1-seed0").diverged_at.unique() == [3.0]
 
 
-# --------------------------------------------------------------------------------------------------------------- arrays
-
-
-def write_arrays(folder: Path, steps: range, *, merged: bool, seed: int = 0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    histogram = generator.integers(0, 9, (len(steps), 2, 5))
-    moments = generator.normal(size=(len(steps), 3)).astype(np.float32)
-    chunks = {
-        step: {"activations/histogram": histogram[i], "activations/moments": moments[i]} for i, step in enumerate(steps)
-    }
-    if merged:
-        np.savez(
-            folder / "arrays.npz",
-            **{f"activations/{name}/values": v for name, v in (("histogram", histogram), ("moments", moments))},
-            **{f"activations/{name}/steps": np.array(steps) for name in ("histogram", "moments")},
-        )
-    else:
-        (folder / "arrays").mkdir()
-        for step, chunk in chunks.items():
-            np.savez(folder / "arrays" / f"step-{step:08d}.npz", **chunk)
-    return {"histogram": histogram, "unit_mean": moments}
-
-
-@pytest.mark.parametrize("merged", [False, True])
-def test_arrays(tmp_path: Path, merged: bool) -> None:
-    written = {}
-    for norm, seed in (("none", 0), ("batch", 0), ("batch", 1)):
-        folder = write_run(tmp_path, norm, seed, lines=log(1))
-        written[norm, seed] = write_arrays(folder, range(0, 300, 100), merged=merged, seed=seed)
-    arrays = load_arrays("histogram", tmp_path)
-    assert len(arrays) == 3
-    for array in arrays:
-        assert array.dims == ("step", "layer", "bin")
-        assert list(array.step.values) == [0, 100, 200]
-        assert list(array.layer.values) == ["conv1", "head"]
-        np.testing.assert_array_equal(array, written[array.attrs["norm"], array.attrs["seed"]]["histogram"])
-    chosen = arrays.where(norm="batch", seed=1)
-    assert len(chosen) == 1
-    assert int(chosen[0].sel(step=100, layer="head").sum()) == written["batch", 1]["histogram"][1, 1].sum()
-    moments = load_arrays("unit_mean", tmp_path, probe="activations")[0]
-    assert moments.dims == ("step", "unit")
-    assert moments.dtype == np.float32
-    assert moments.attrs["reference"] == "figure 8"
-    assert moments.attrs["unit"] == "1"
-    assert moments.attrs["point"] == "after"
-    with pytest.raises(WrongInput, match="where"):
-        arrays.where(nrom="batch")
-
-
-def test_arrays_of_a_run_that_went_on_after_its_end(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, lines=log(1))
-    first = write_arrays(folder, range(2), merged=True)["histogram"]
-    second = write_arrays(folder, range(2, 4), merged=False, seed=1)["histogram"]
-    array = load_arrays("histogram", folder)[0]
-    assert list(array.step.values) == [0, 1, 2, 3]
-    np.testing.assert_array_equal(array, np.concatenate([first, second]))
-
-
-def one_array(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    return {f"activations/{name}/values": values, f"activations/{name}/steps": np.array([0])}
-
-
-def test_arrays_are_lazy_and_damage_is_named(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, lines=log(1))
-    (folder / "arrays.npz").write_bytes(b"PK\x03\x04 cut")
-    arrays = load_arrays("histogram", tmp_path)  # nothing read yet
-    assert list(arrays.entries.norm) == ["batch"]
-    with pytest.raises(DamagedFile, match=r"arrays\.npz is damaged"):
-        arrays[0]
-    np.savez(folder / "arrays.npz", **one_array("histogram", np.array([{"a": 1}], dtype=object)))
-    with pytest.raises(DamagedFile, match=r"arrays\.npz is damaged"):
-        arrays[0]
-    np.savez(folder / "arrays.npz", **one_array("histogram", np.zeros((1, 3, 5))))
-    with pytest.raises(DamagedFile, match="does not fit"):
-        arrays[0]
-    np.savez(folder / "arrays.npz", **one_array("histogram", np.zeros((1, 5))))
-    with pytest.raises(DamagedFile, match="shapes"):
-        arrays[0]
-    np.savez(folder / "arrays.npz", **one_array("other", np.zeros((1, 5))))
-    assert arrays[0].shape == (0, 0, 0)
-
-
-def test_unknown_arrays(tmp_path: Path) -> None:
-    write_run(tmp_path, lines=log(1))
-    with pytest.raises(WrongInput, match=r"'histogrm'.*did you mean 'histogram'\?"):
-        load_arrays("histogrm", tmp_path)
-    with pytest.raises(WrongInput, match="lies in the records"):
-        load_arrays("accuracy", tmp_path)
-    with pytest.raises(WrongInput, match="of probe 'ics': no arrays"):
-        load_arrays("histogram", tmp_path, probe="ics")
-
-
 # -------------------------------------------------------------------------------------------------------- room and size
 
 
@@ -536,3 +304,37 @@ def test_loading_many_runs_stays_cheap_per_run(tmp_path: Path) -> None:
     seconds, rows = measure_many_runs(tmp_path, 40, 100)
     assert rows == 40 * (100 * 4 + 50 * 10)
     assert seconds < 2
+
+
+_OPENED: list[str] | None = None  # where the hook below writes what is opened
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if _OPENED is not None and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        _OPENED.append(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_hear)  # once: it cannot be taken off again
+
+
+@pytest.mark.parametrize(
+    "command", [["status", "RUNS"], ["report", "RUNS"], ["table", "RUNS", "RUNS/../all.csv"], ["figures", "RUNS"]]
+)
+def test_no_file_of_a_run_is_opened_twice(tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        folder = write_run(tmp_path / "runs", "batch", seed, lines=log(), parquet=seed > 0)
+        write_arrays(folder, range(0, 4, 2), merged=True, seed=seed)
+    opened: list[str] = []
+    real = pq.ParquetFile
+
+    def parquet(path: Path, **options: Any) -> pq.ParquetFile:
+        opened.append(str(path))  # Arrow opens files without Python
+        return real(path, **options)
+
+    monkeypatch.setattr("analysis.records.pq.ParquetFile", parquet)
+    monkeypatch.setattr(f"{__name__}._OPENED", opened)
+    assert main([part.replace("RUNS", str(tmp_path / "runs")) for part in command]) == 0
+    monkeypatch.setattr(f"{__name__}._OPENED", None)
+    times = Counter(path for path in opened if re.search(r"seed\d/[^/]+$", path))
+    assert {Path(path).name for path in times} >= {"config.json", "status.json"}
+    assert {path: count for path, count in times.items() if count > 1} == {}

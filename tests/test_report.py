@@ -20,8 +20,9 @@ from analysis.claims import steps_to_learn
 from analysis.claims.decide import decide
 from analysis.claims.engine import Part
 from analysis.claims.model import Comparison, Region, Term
-from tests.test_analysis_loader import log, write_run
-from tests.test_claims import OWN, write_sweep
+from tests.made_runs import log, write_run
+from tests.made_sweep import write_sweep
+from tests.test_claims import OWN
 
 FIGURE = """
 import pandas as pd

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import os
 import pkgutil
 from collections.abc import Callable
@@ -27,10 +28,10 @@ from matplotlib.figure import Figure
 
 from analysis.errors import WrongInput, near_miss
 from analysis.figures._runs import Runs
-from analysis.loader import PathOrPaths
+from analysis.loader import Folders
 from analysis.style import house
 
-__all__ = ["Runs", "from_file", "get", "names", "write"]
+__all__ = ["Picture", "Runs", "from_file", "get", "lay_out", "names", "show", "write"]
 
 # Nothing of the day or the machine goes into a file: equal runs give equal bytes.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -92,8 +93,30 @@ def from_file(path: str | Path) -> tuple[str, FigureModule]:
     return path.stem, module
 
 
+class Picture(Figure):
+    """A matplotlib figure that Jupyter shows when it is the last line of a cell; its layout is constrained."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"layout": "constrained", **options})
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        with house():
+            self.savefig(png, format="png", dpi=110)
+        return png.getvalue()
+
+
+def show(name: str, runs: Runs | pd.DataFrame | Folders) -> Picture:
+    """The figure of this name, computed and drawn, for a notebook. Raises WrongInput for an unknown name."""
+    module = get(name)
+    data, picture = module.compute(Runs.of(runs)), Picture()
+    with house():
+        module.draw(data, picture)
+    return picture
+
+
 def write(
-    name: str, runs: Runs | pd.DataFrame | PathOrPaths, folder: Path, module: FigureModule | None = None
+    name: str, runs: Runs | pd.DataFrame | Folders, folder: Path, module: FigureModule | None = None
 ) -> list[Path]:
     """Computes and draws a figure, and writes NAME.svg, .png, .pdf and .csv (its numbers) to `folder`.
 

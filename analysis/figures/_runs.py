@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import WrongInput
-from analysis.loader import PathOrPaths, load_arrays, load_runs, load_status
+from analysis.folders import RunFolders
+from analysis.loader import Folders, load_arrays, load_runs
 
 RECORD = ["run", "step", "batch", "layer", "x", "value", "unit"]
 PER_RUN = ["run", "state", "diverged_at", "data", "model", "norm", "optimiser", "lr", "batch_size", "weight_decay"]
@@ -39,26 +39,23 @@ class Runs:
         self._records: dict[tuple[str, str | None, str | None], pd.DataFrame] = {}
 
     @classmethod
-    def load(cls, path: PathOrPaths, results_version: int | None = None, also: Sequence[str] = ()) -> Runs:
+    def load(cls, path: Folders, results_version: int | None = None, also: Sequence[str] = ()) -> Runs:
         """The runs at `path`, as `load_runs` finds them. Raises WrongInput and DamagedFile."""
-        folders: dict[str, str] = {}
+        folders = RunFolders.read(path, results_version)
 
         def read(metric: str, names: Sequence[str], batch: str, layers: Sequence[str]) -> Iterable[Any]:
-            if not folders:
-                status = load_status(path)
-                folders.update(zip(status["run"], status["folder"], strict=True))
             try:
-                arrays = load_arrays(metric, [Path(folders[name]) for name in names], results_version=results_version)
+                arrays = load_arrays(metric, folders.only(names))
             except WrongInput:  # none of these runs records it
                 return []
             arrays = arrays.where(batch=batch)
             there = arrays.entries["layer"] if len(arrays) else []
             return [arrays[i] for i, layer in enumerate(there) if layer in layers]
 
-        return cls(load_runs(path, results_version=results_version), read, also)
+        return cls(load_runs(folders), read, also)
 
     @classmethod
-    def of(cls, runs: Runs | pd.DataFrame | PathOrPaths) -> Runs:
+    def of(cls, runs: Runs | pd.DataFrame | Folders) -> Runs:
         """Runs as they are, or from a table (then without arrays) or a path."""
         if isinstance(runs, Runs):
             return runs

@@ -12,15 +12,15 @@ from analysis.figures._sheet import Column, Sheet
 
 TITLE = "Figure 2: batch normalisation with noise added after it"
 CAPTION = (
-    "Mini-batch training accuracy (regression: loss) without normalisation, with BN and with noisy BN, and the same "
-    "noise without BN where it was run; below, histograms of what enters the activation function."
+    "Mini-batch training accuracy and loss without normalisation, with BN and with noisy BN, and with the same noise "
+    "without BN where it was run; below, histograms of what enters the activation function, early training at the back."
 )
 EXPECTED = "Noisy BN trains almost as fast as BN and much faster than none (S4); the noise alone stops training (S6)."
 SHOWN = (*NOISY, "noise")
 
 
 def compute(runs: Runs) -> SheetAndRidges:
-    """Training accuracy in every setting with noisy BN or noise; histograms of layers 2, 9 and 13."""
+    """Accuracy and loss in every classification setting with noisy BN or noise; histograms of layers 2, 9 and 13."""
     found = settings(runs, SHOWN, regression=False)
     noisy = [setting for setting in found.drawn if {"noisy_batch", "noise"} & set(setting.norms)]
     chosen = noisy or list(found.drawn)

@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from probes.network import activation_kind
+
 
 @dataclass(frozen=True)
 class Link:
     """One step of a chain.
 
     ``module`` is the qualified name of the module it calls; ``function`` stands for it where the network calls a
-    function. ``name`` is unique in the chain (a module called twice is ``name@2`` the second time).
+    function, and ``kind`` then is an activation's name or "other". ``name`` is unique in the chain (a module called
+    twice is ``name@2`` the second time).
     """
 
     name: str
@@ -68,7 +71,7 @@ def _has_hooks(module: nn.Module) -> bool:
 def _flatten(module: nn.Module, name: str) -> Iterator[str]:
     plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
     if not plain:
-        if not name:
+        if not name or not is_step(module, name):  # a composite block has leaves and an order of its own
             raise _NotSequential
         yield name
         return
@@ -87,13 +90,19 @@ def is_leaf(module: nn.Module) -> bool:
     return own or not any(True for _ in module.children()) or hasattr(module, "parametrizations")
 
 
+def is_step(module: nn.Module, name: str) -> bool:
+    """Whether the module called ``name`` is one step: a leaf, or in the place of a normalisation (``.norm``)."""
+    container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+    return is_leaf(module) or ("norm" in name.split(".") and not container)
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(m)
+        return is_step(m, module_qualified_name)
 
 
 def _traced(network: nn.Module) -> tuple[Link, ...] | None:
-    if any(_has_hooks(module) and not is_leaf(module) for module in network.modules()):
+    if any(_has_hooks(module) and not is_step(module, name) for name, module in network.named_modules()):
         return None
     try:
         graph = _Tracer().trace(network)
@@ -137,7 +146,7 @@ def _link(source: fx.Node, nodes: list[fx.Node]) -> Link | None:
             return None
         if node.target in (torch.dropout, nn.functional.dropout, nn.functional.batch_norm):
             return None
-    return Link(nodes[-1].name, function=_Function(source, nodes), kind=_spelled(nodes[-1].target))
+    return Link(nodes[-1].name, function=_Function(source, nodes), kind=activation_kind(_spelled(nodes[-1].target)))
 
 
 def _spelled(target: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, nothing
@@ -14,7 +16,7 @@ from probes.operations import Operations
 from probes.plan import Costs
 from probes.points import Before
 from probes.protocol import Field
-from probes.reductions import Reduction
+from probes.reductions import DifferenceProducts, Reduction
 from probes.shadow import RandomState
 
 
@@ -69,6 +71,63 @@ def check_deterministic(evaluator: Evaluator, inputs: Tensor, targets: Tensor) -
         state.restore()
 
 
+class _Stops(TorchFunctionMode):
+    """Notices values that were computed from differentiable ones without a gradient, and then used for one.
+
+    ``found`` turns true when a tensor that requires a gradient is made from a tensor that was detached, or computed
+    under ``no_grad``, from one that requires a gradient.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+        self._stopped: dict[int, Tensor] = {}  # the tensors are kept, so that no other gets their id
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        stopped = any(id(x) in self._stopped for x in given)
+        for made in tree_leaves(result):
+            if not isinstance(made, Tensor) or not made.is_floating_point():
+                continue
+            if made.requires_grad:
+                self.found |= stopped
+            elif stopped or any(x.requires_grad for x in given):
+                self._stopped[id(made)] = made
+        return result
+
+
+def check_differentiable(evaluator: Evaluator, reduction: Reduction, inputs: Tensor, targets: Tensor) -> None:
+    """Refuses ``reduction``, which differentiates twice, on a network that stops gradients.
+
+    Where statistics are taken as constants (batch renormalisation's r and d), the first derivative is what training
+    uses, but its own derivative by autograd leaves out a part.
+
+    Raises:
+        ProbeError: it does; the first leaf that does is named.
+    """
+    suspect: list[str] = []
+    shadow = evaluator.shadow
+    buffers = {name: value.clone() for name, value in shadow.buffers.items()}
+    evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
+    state = RandomState(shadow.device)
+    with evaluator.pure(True), _Stops() as stops:
+
+        def look(tap: str, value: Tensor) -> None:
+            if stops.found and not suspect:
+                suspect.append(tap)
+
+        evaluator.loss(inputs, targets, look, frozenset())
+    shadow.reset(buffers)
+    state.restore()
+    if stops.found:
+        named = f"{_spelled(evaluator, suspect[0])}" if suspect else "the loss"
+        raise ProbeError(
+            f"{type(reduction).__name__}: {named} stops gradients (values computed without one are used for one), so "
+            "differentiating twice leaves out a part of the curvature; for the landscape use limit=difference"
+        )
+
+
 def _spelled(evaluator: Evaluator, tap: str) -> str:
     leaf = evaluator.shadow.view.leaf(tap)
     kind = type(evaluator.shadow.network.get_submodule(leaf.module)).__name__ if leaf.module is not None else "function"
@@ -78,7 +137,7 @@ def _spelled(evaluator: Evaluator, tap: str) -> str:
 def measure_costs(
     evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed_samples: float, live_bytes: int
 ) -> tuple[Costs, dict[Reduction, int]]:
-    """Operations and bytes of the network's passes, and what each Hessian-vector product adds to a forward."""
+    """Operations and bytes of the network's passes, and what each second derivative adds to a forward."""
     shadow = evaluator.shadow
     buffers = {name: value.clone() for name, value in shadow.buffers.items()}
     evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
@@ -104,7 +163,8 @@ def measure_costs(
     for reduction in {reduction for ask in asks for reduction in ask.of_level("double")}:
         with Operations() as counter:
             evaluator.double(Ask("train", Before(), (reduction,)), inputs, targets, {})
-        double[reduction] = counter.total - both + backward.total
+        shared = 0 if isinstance(reduction, DifferenceProducts) else both - backward.total
+        double[reduction] = counter.total - shared  # those by differentiating twice share one forward pass
     shadow.reset(buffers)
     state.restore()
     evaluator.counts.__init__()  # type: ignore[misc]

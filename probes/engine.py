@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.checks import Guard, check_answer, check_deterministic, measure_costs
+from probes.checks import Guard, check_answer, check_deterministic, check_differentiable, measure_costs
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, Results
+from probes.network import batch_modes
 from probes.objective import Objective
 from probes.plan import Plan, make_plan, union
 from probes.protocol import At, Declaration, Need, Probe
+from probes.reductions import DifferenceProducts
 from probes.schedule import Schedule
 from probes.shadow import RandomState, Shadow, uncompiled
 from probes.step import ProbedStep, Setting
@@ -94,11 +96,13 @@ class Probes:
         same_program = network is source and self.shadow.dtype == own_type
         reuse = reuse_training_pass and self.view.ordered and same_program
         self._setting = Setting(source, self.evaluator, reuse, fixed, self._learning_rate)
+        self._batch_modes = batch_modes(source)
         self.declarations = {name: self._declare(name, probe) for name, probe in self.probes.items()}
         asks = self._union(self.probes)
         cast = (self.shadow.cast(inputs), self.shadow.cast(targets))
         if asks:
             check_deterministic(self.evaluator, *cast)
+            self._check_differentiable(*cast)
         samples = len(fixed[0]) / len(inputs) if fixed is not None else 0.0
         live = sum(t.numel() * t.element_size() for t in (*source.parameters(), *source.buffers()))
         self._costs, self._double = measure_costs(self.evaluator, asks, cast, samples, live)
@@ -125,6 +129,16 @@ class Probes:
         if missing:
             raise ProbeError(f"probe {name}: remembers {next(iter(missing))}, which it does not need")
         return declaration
+
+    def _check_differentiable(self, inputs: Tensor, targets: Tensor) -> None:
+        for name, declaration in self.declarations.items():
+            asked = [n.reduction for n in declaration.needs if n.reduction.level == "double"]
+            twice = [reduction for reduction in asked if not isinstance(reduction, DifferenceProducts)]
+            if twice:
+                try:
+                    check_differentiable(self.evaluator, twice[0], inputs, targets)
+                except ProbeError as error:
+                    raise ProbeError(f"probe {name}: {error}") from None
 
     def _union(self, names: Iterable[str]) -> list[Ask]:
         needs = [need for name in names for need in self.declarations[name].needs]
@@ -198,6 +212,7 @@ class Probes:
         if not names:
             yield self.network
             return
+        self._check_modes(names)
         plan = self._plan(names)
         moment = ProbedStep(self._setting, step, *inputs_and_targets(batch), plan)
         try:
@@ -210,6 +225,17 @@ class Probes:
             self._measure(step, names, values)
         finally:
             state.restore()
+
+    def _check_modes(self, names: frozenset[str]) -> None:
+        for name in self.probes:
+            if name in names and self.declarations[name].modes:
+                for module, by_batch in batch_modes(self._setting.source).items():
+                    if by_batch != self._batch_modes.get(module, by_batch):
+                        was, now = ("training", "evaluation") if not by_batch else ("evaluation", "training")
+                        raise ProbeError(
+                            f"probe {name}: batch normalisation {module!r} was in {was} mode when Probes was built and "
+                            f"is in {now} mode now: build it anew"
+                        )
 
     def _measure(self, step: int, names: frozenset[str], values: Results) -> None:
         for name in self.probes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -102,7 +103,8 @@ class Collector:
             elif isinstance(reduction, ask_for.UpdateNorms):
                 self.add(reduction, ask_for.distances(list(values.values()), [start[n] for n in values]))
             elif isinstance(reduction, ask_for.ParameterValues):
-                self.add(reduction, values[reduction.parameter].detach().clone())
+                source = values if reduction.parameter in values else start  # what is not trained stays
+                self.add(reduction, source[reduction.parameter].detach().clone())
 
     @torch.no_grad()
     def gradients(
@@ -226,16 +228,21 @@ class Evaluator:
         return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
 
     def double(self, ask: Ask, inputs: Tensor, targets: Tensor, results: Results) -> None:
-        """Hessian-vector products at the shadow's present parameters, by differentiating twice."""
+        """Second derivatives at the shadow's present parameters, by differentiating twice or by differences."""
         collector = Collector(ask, results)
-        curvatures = ask.of(ask_for.TapCurvature)
+        curvatures, products = ask.of(ask_for.TapCurvature), ask.of(ask_for.HessianProducts)
         hold = frozenset(tap for reduction in curvatures for tap in (reduction.before, reduction.after))
         parameters = list(self.shadow.trainable.values())
+        with self.pure(True):
+            for difference in ask.of(ask_for.DifferenceProducts):
+                collector.add(difference, self._difference(inputs, targets))
+        if not curvatures and not products:
+            return
         with self.pure(True):
             loss, held = self.loss(inputs, targets, nothing, hold)
             for reduction in curvatures:
                 self._curvature(reduction, collector, loss.total, held)
-            for product in ask.of(ask_for.HessianProducts):
+            for product in products:
                 first = torch.autograd.grad(loss.total, parameters, create_graph=True, materialize_grads=True)
                 vector = [gradient.detach() for gradient in first]
                 # where the loss is linear in a parameter, its gradient depends on nothing
@@ -243,6 +250,28 @@ class Evaluator:
                 outputs, along = [first[i] for i in curved], [vector[i] for i in curved]
                 second = torch.autograd.grad(outputs, parameters, along, materialize_grads=True)
                 collector.add(product, torch.stack([ask_for.norms(second), ask_for.products(second, vector)]))
+
+    def _difference(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The derivative of the gradient along itself as a quotient of differences, in float64: see the reduction."""
+        network = copy.deepcopy(self.shadow.network).to(torch.float64)
+        parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+        inputs, targets = (v.double() if v.is_floating_point() else v for v in (inputs, targets))
+
+        def gradient() -> list[Tensor]:
+            with torch.no_grad():
+                for name, buffer in network.named_buffers():
+                    buffer.copy_(self.buffers[name])
+            self.random.restore()
+            self.counts.forwards += 1
+            return self.differentiate(self.objective(network, network, inputs, targets).total, parameters)
+
+        first = gradient()
+        length = torch.stack(torch._foreach_norm(first)).norm()
+        with torch.no_grad():
+            step = 1e-7 * torch.stack(torch._foreach_norm(parameters)).norm() / length
+            torch._foreach_sub_(parameters, [step * g for g in first])
+        curved = [(a - b) / step for a, b in zip(first, gradient(), strict=True)]
+        return torch.stack([ask_for.norms(curved), ask_for.products(curved, first), ask_for.norms(first)])
 
     def _curvature(
         self, reduction: ask_for.TapCurvature, collector: Collector, total: Tensor, held: Mapping[str, Tensor]

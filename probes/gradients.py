@@ -25,7 +25,8 @@ _LOSS_AFTER = Need("train", After(), LossParts())
 class Gradients:
     """Per layer, for its weights: ||W||, ||dL/dW||, ||update|| / ||W||, <W, dL/dW>.
 
-    The first three over all parameters too.
+    The first three over all parameters too. Of a reparametrised weight (weight normalisation) W stands for the factors
+    that are trained, taken together: not for the weight that the layer applies; the fields' references say so.
 
     <W, dL/dW> of the total loss is 0 for scale-invariant weights without a penalty (Ioffe & Szegedy 2015, section
     3.3). ``lipschitz`` = |L(theta_{t+1}) - L(theta_t)| / ||theta_{t+1} - theta_t|| on the training batch.
@@ -47,8 +48,10 @@ class Gradients:
             "relative_update": ("1", "after", "||W_{t+1} - W_t|| / ||W_t||"),
             "weight_gradient_product": ("loss", "before", "Ioffe & Szegedy 2015, section 3.3"),
         }
+        factors = [x.name for x in network.select(self.layers) if any(".parametrizations." in w for w in x.weights)]
+        of_factors = f"; W the trained factors in {', '.join(factors)}" if factors else ""
         fields = {
-            key: Field(key, unit, reference, "train", point, dims=("layer",), layer=names)
+            key: Field(key, unit, reference + of_factors, "train", point, dims=("layer",), layer=names)
             for key, (unit, point, reference) in per_layer.items()
         }
         total = {

@@ -37,18 +37,19 @@ def hybrids(
     """
     shadow, view = evaluator.shadow, evaluator.shadow.view
     assert shadow.steps is not None
-    points = [ask.point for ask in asks]
-    weights_only = any(isinstance(point, Hybrid) and point.moves == "weights" for point in points)
     visit = Collector(after, results).visit if after is not None else nothing
     shadow.load(start)
     with evaluator.pure(False):
         boundary = evaluator.random
         x, position = inputs, 0
-        for ask, point in zip(asks, points, strict=True):
+        moved: set[str] = set()
+        for ask in asks:
+            point = ask.point
             assert isinstance(point, Hybrid)
             layer = view.layer(point.layer)
-            moved = _leaf_parameters(shadow, position, layer.first, weights_only)
-            shadow.load({name: end[name] for name in moved})
+            moving = [name for name in view.moved_before(point.layer, point.moves) if name not in moved]
+            moved.update(moving)
+            shadow.load({name: end[name] for name in moving})
             shadow.reset(evaluator.buffers)
             boundary.restore()
             x = _run(shadow, x, position, layer.first, visit)
@@ -78,22 +79,12 @@ def _run(shadow: Shadow, x: Tensor, first: int, end: int, visit: Visit) -> Tenso
     return walk(shadow.taps[first:end], shadow.steps[first:end], shadow.in_place[first:end], x, visit)[0]
 
 
-def _leaf_parameters(shadow: Shadow, first: int, end: int, weights_only: bool) -> list[str]:
-    names = {id(parameter): name for name, parameter in shadow.trainable.items()}
-    moved = []
-    for leaf in shadow.view.leaves[first:end]:
-        if leaf.module is not None and (leaf.kind == "weight" or not weights_only):
-            found = [names.get(id(p)) for p in shadow.network.get_submodule(leaf.module).parameters()]
-            moved += [name for name in found if name is not None]
-    return moved
-
-
 def _penalty(evaluator: Evaluator, first: int, end: int) -> Tensor:
     """The terms of the penalty that depend on the layer's own parameters."""
     matrices = [
         weight.square().sum()
         for leaf in evaluator.shadow.view.leaves[first:end]
         if leaf.module is not None
-        for weight in weight_matrices(evaluator.shadow.network.get_submodule(leaf.module))
+        for weight in weight_matrices(evaluator.shadow.network.get_submodule(leaf.module), leaf.module)
     ]
     return evaluator.objective.weight_decay / 2 * torch.stack(matrices).sum()

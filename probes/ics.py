@@ -27,7 +27,8 @@ class InternalCovariateShift:
 
     Args:
         layers: names; None for all with trained weights.
-        moves: the preceding layers move with gamma and beta ("all"), or with their weight leaves only ("weights").
+        moves: everything that precedes moves, gamma and beta and what stands before the first layer too ("all"), or
+            the preceding convolutions and linear maps only, weight and bias ("weights").
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -56,8 +57,8 @@ class InternalCovariateShift:
         layers = self._layers(network)
         return {
             "ics": {layer.name: layer.weights for layer in layers},
-            "ics_gamma": {layer.name: (layer.gamma,) for layer in layers if layer.gamma is not None},
-            "ics_beta": {layer.name: (layer.beta,) for layer in layers if layer.beta is not None},
+            "ics_gamma": {x.name: (x.gamma,) for x in layers if x.gamma is not None and x.gamma in x.parameters},
+            "ics_beta": {x.name: (x.beta,) for x in layers if x.beta is not None and x.beta in x.parameters},
         }
 
     @property

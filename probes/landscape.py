@@ -13,7 +13,14 @@ from probes.errors import ProbeError
 from probes.network import View
 from probes.points import Along, Before, Direction, check_grid
 from probes.protocol import At, Declaration, Field, Need
-from probes.reductions import GradientComparison, GradientNorms, HessianProducts, LossParts, UpdateNorms
+from probes.reductions import (
+    DifferenceProducts,
+    GradientComparison,
+    GradientNorms,
+    HessianProducts,
+    LossParts,
+    UpdateNorms,
+)
 
 PRESETS: dict[str, tuple[float, ...]] = {
     # seven step lengths that hold the paper's grid and both finer ones
@@ -23,9 +30,10 @@ PRESETS: dict[str, tuple[float, ...]] = {
     "vgg_quarter": (0.25, 0.5, 1.0, 2.0, 4.0),
     "vgg_twentieth": (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
     "deep_linear": (0.01, 0.1, 1.0, 10.0, 31.6),
+    # the same, but with the shortest step lr/4 or lr/20: where the plateau of beta follows it, it is 1/eta_min
+    "deep_linear_quarter": (0.25, 1.0, 10.0, 31.6),
+    "deep_linear_twentieth": (0.05, 0.1, 1.0, 10.0, 31.6),
 }
-# so short a step that the difference quotient is the derivative, long enough for float32
-_SHORT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,13 @@ class Landscape:
 
     Args:
         multiples: step lengths in learning rates, ascending, >= 0; None for the preset's.
-        preset: "standard", "vgg", "vgg_quarter", "vgg_twentieth" or "deep_linear".
+        preset: "standard"; "vgg" or "deep_linear", the paper's grids; each with "_quarter" or "_twentieth", whose
+            shortest step is lr/4 or lr/20.
         update: also along the real update, d = (theta_t - theta_{t+1}) / lr_t.
         random: also along this many random directions of g's length.
-        limit: also the limit for eta -> 0, ||H g|| / ||g||: by a Hessian-vector product ("hessian"), or, for
-            normalisations that stop gradients, by the difference quotient at lr/1000 ("difference").
+        limit: also the limit for eta -> 0, ||H g|| / ||g||: by a Hessian-vector product ("hessian"; refused for
+            normalisations that stop gradients, of which it would leave out a part), or by the difference quotient of
+            a step of 1e-7 ||theta||, evaluated in float64 ("difference").
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -130,12 +140,12 @@ class Landscape:
         if self.limit == "hessian":
             answer["effective_beta_limit_by_hessian"] = at[_HESSIAN][0].norm() / length
         elif self.limit == "difference":
-            difference = at[_DIFFERENCE][0].norm()
-            answer["effective_beta_limit_by_difference"] = difference / (_SHORT * at.learning_rate * length)
+            curved, _, gradient = at[_DIFFERENCE].norm(dim=1)
+            answer["effective_beta_limit_by_difference"] = curved / gradient
         return answer
 
 
 _BEFORE_LOSS = Need("train", Before(), LossParts())
 _BEFORE_NORM = Need("train", Before(), GradientNorms())
 _HESSIAN = Need("train", Before(), HessianProducts())
-_DIFFERENCE = Need("train", Along(_SHORT), GradientComparison())
+_DIFFERENCE = Need("train", Before(), DifferenceProducts())

@@ -8,12 +8,14 @@ order they stand.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from probes.errors import ProbeError
+from probes.points import Moves
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,13 @@ class Leaf:
     """Shape of its output on the example batch."""
     operations: int
     """Floating-point operations of its forward pass on the example batch (2 per multiply-add)."""
-    trained: bool
-    """Whether it has a parameter that requires a gradient."""
+    parameters: tuple[str, ...] = ()
+    """Its parameters that require a gradient."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has a parameter that requires a gradient."""
+        return bool(self.parameters)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Layer:
     weight_parameters: tuple[str, ...]
     """All trainable parameters of the weight leaf, its bias too."""
     gamma: str | None
+    """The normalisation's scale, trained or not; ``beta`` is its shift."""
     beta: str | None
     parameters: tuple[str, ...]
     """All trainable parameters of the layer."""
@@ -53,13 +61,15 @@ class Layer:
     end: int
     """Place after the layer's last leaf."""
     before_normalisation: str
-    """Tap that enters the normalisation; the weight leaf's output where there is none."""
+    """Tap that enters the normalisation; the weight leaf's output where there is none. ``<name>:input`` where the
+    normalisation's input need not be the output of the leaf before it (a network that is no chain)."""
     after_normalisation: str | None
     """Tap that leaves the normalisation (its noise included); None where there is none."""
     normalisation: str | None
     """Tap of the normalisation's first leaf alone."""
     batch_norm_epsilon: float | None
-    """The normalisation's eps if its first leaf is torch's batch normalisation (or a subclass) in training mode."""
+    """The normalisation's eps if its first leaf is torch's batch normalisation (or a subclass) and normalises by the
+    batch."""
     activation: str | None
     """Tap after the activation function, None where there is none."""
     activation_kind: str | None
@@ -76,13 +86,10 @@ class View:
     """Trainable parameters, in the network's order."""
     sizes: tuple[int, ...]
     """Number of elements of each of ``parameters``."""
+    frozen: tuple[str, ...]
+    """Parameters that are not trained."""
     ordered: bool
     """Whether the network is exactly the composition of its leaves; else their order is that of execution."""
-
-    @property
-    def stem(self) -> tuple[Leaf, ...]:
-        """The leaves before the first layer."""
-        return self.leaves[: self.layers[0].first] if self.layers else self.leaves
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``.
@@ -112,32 +119,76 @@ class View:
                 return leaf
         raise ProbeError(f"tap {tap!r}: not in this network; its taps are {', '.join(x.tap for x in self.leaves)}")
 
+    def moved_before(self, name: str, moves: Moves) -> list[str]:
+        """Parameters of the leaves before layer ``name``, which Definition 2.1 moves; or of the weight leaves alone."""
+        before = self.leaves[: self.layer(name).first]
+        found = (x for leaf in before if moves == "all" or leaf.kind == "weight" for x in leaf.parameters)
+        return list(dict.fromkeys(found))
+
     def places(self, names: Iterable[str]) -> list[int]:
         """Places of the parameters ``names`` in :attr:`parameters`."""
         return [self.parameters.index(name) for name in names]
 
 
+# Softmax and its relatives too: they stand where an activation does
+_ACTIVATIONS = frozenset(x.lower() for x in nn.modules.activation.__all__) - {"multiheadattention"}
+_NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def activation_kind(function: str) -> str:
+    """The activation's name without underscores ("leakyrelu") for the name of a function; "other" for other ones."""
+    spelled = function.replace("_", "").lower()
+    return spelled if spelled in _ACTIVATIONS else "other"
+
+
 def kind_of(module: nn.Module, name: str) -> str:
     """ "norm", "weight", the name of an activation function, or "other"."""
     spelled = type(module).__name__.lower()
-    if type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention):
+    if type(module).__module__ == "torch.nn.modules.activation" and spelled in _ACTIVATIONS:
         return spelled
-    if "norm" in spelled or "norm" in name.split("."):
+    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        return "weight"
+    if isinstance(module, _NORMALISATIONS) or "norm" in name.split("."):
         return "norm"
-    return "weight" if any(parameter.ndim >= 2 for parameter in module.parameters()) else "other"
+    if any(parameter.ndim >= 2 for parameter in module.parameters()):
+        return "weight"
+    return "norm" if "norm" in spelled else "other"
+
+
+def normalises_by_batch(module: nn.Module) -> bool:
+    """Whether it is torch's batch normalisation and takes its statistics from the batch in its present mode."""
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return False
+    return module.training or (module.running_mean is None and module.running_var is None)
+
+
+def batch_modes(network: nn.Module) -> dict[str, bool]:
+    """For each of torch's batch normalisations whether it takes its statistics from the batch."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return {name: normalises_by_batch(m) for name, m in network.named_modules() if isinstance(m, kind)}
 
 
 def _batch_norm_epsilon(network: nn.Module, leaf: Leaf) -> float | None:
+    module: Any = network.get_submodule(leaf.module) if leaf.module is not None else None
+    return module.eps if module is not None and normalises_by_batch(module) else None
+
+
+def _affine(network: nn.Module, leaf: Leaf, owner: dict[int, str]) -> dict[str, str]:
+    """The names of a normalisation's weight and bias, by these words, whether they are trained or not."""
     module = network.get_submodule(leaf.module) if leaf.module is not None else None
-    return module.eps if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training else None
+    return {} if module is None else {n.rpartition(".")[2]: owner[id(p)] for n, p in module.named_parameters()}
 
 
 def layers_of(network: nn.Module, leaves: tuple[Leaf, ...]) -> tuple[Layer, ...]:
     """Groups ``leaves``, in their order, into layers."""
     starts = [i for i, leaf in enumerate(leaves) if leaf.kind == "weight"]
-    owner: dict[int, str] = {}
-    for name, parameter in network.named_parameters():
-        owner[id(parameter)] = name
+    owner = {id(parameter): name for name, parameter in network.named_parameters()}
     taken: set[str] = set()
     return tuple(
         _layer(network, leaves, first, end, owner, taken)
@@ -148,21 +199,14 @@ def layers_of(network: nn.Module, leaves: tuple[Leaf, ...]) -> tuple[Layer, ...]
 def _layer(
     network: nn.Module, leaves: tuple[Leaf, ...], first: int, end: int, owner: dict[int, str], taken: set[str]
 ) -> Layer:
-    def trainable(leaf: Leaf) -> Iterator[str]:
-        if leaf.module is not None:
-            for parameter in network.get_submodule(leaf.module).parameters():
-                name = owner[id(parameter)]
-                if parameter.requires_grad and name not in taken:
-                    taken.add(name)
-                    yield name
-
     members = leaves[first:end]
-    owned = [list(trainable(leaf)) for leaf in members]
+    owned = []
+    for leaf in members:
+        owned.append([name for name in leaf.parameters if name not in taken])
+        taken.update(owned[-1])
     shape = {name: parameter.ndim for name, parameter in network.named_parameters()}
     norms = [i for i, leaf in enumerate(members) if leaf.kind == "norm"]
-    affine = [name for i in norms for name in owned[i]]
-    gamma = [name for name in affine if name.endswith(".weight") or name == "weight"]
-    beta = [name for name in affine if name.endswith(".bias") or name == "bias"]
+    affine = _affine(network, members[norms[0]], owner) if norms else {}
     activations = [i for i, leaf in enumerate(members) if i and leaf.kind not in ("norm", "weight", "other")]
     # a normalisation may be two leaves (batch, noise): the run that starts at the first one
     last = norms[0] if norms else 0
@@ -174,8 +218,8 @@ def _layer(
         # the factors of a reparametrised weight count as weights whatever their shape; biases do not
         weights=tuple(n for n in owned[0] if shape[n] >= 2 or ".parametrizations.weight." in f".{n}"),
         weight_parameters=tuple(owned[0]),
-        gamma=gamma[0] if gamma else None,
-        beta=beta[0] if beta else None,
+        gamma=affine.get("weight"),
+        beta=affine.get("bias"),
         parameters=tuple(name for names in owned for name in names),
         first=first,
         end=end,

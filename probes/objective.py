@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from probes.network import kind_of
+
 
 class Loss(NamedTuple):
     """The loss of one batch, its parts, and the network's output."""
@@ -57,16 +59,21 @@ class Objective:
         return Loss(data_loss + penalty, data_loss, penalty, output)
 
 
-def weight_matrices(network: nn.Module) -> Iterator[Tensor]:
+def weight_matrices(network: nn.Module, prefix: str = "") -> Iterator[Tensor]:
     """The weights that the penalty counts: every parameter of two or more dimensions, but no bias, gamma or beta.
 
-    Of a reparametrised layer (weight normalisation) it is the weight that the layer applies, not its factors.
+    A normalisation's parameters are gamma and beta whatever their shape (``nn.LayerNorm([C, H, W])``). Of a
+    reparametrised layer (weight normalisation) it is the weight that the layer applies, not its factors.
+
+    Args:
+        network: where they are.
+        prefix: its own name in the network that it is a part of.
     """
-    for module in network.modules():
-        if isinstance(module, parametrize.ParametrizationList):
+    for path, module in network.named_modules(prefix=prefix):
+        if isinstance(module, parametrize.ParametrizationList) or kind_of(module, path) == "norm":
             continue
         if parametrize.is_parametrized(module):
-            for name in module.parametrizations:  # type: ignore[union-attr]
+            for name in module.parametrizations:
                 weight = getattr(module, name)
                 if weight.ndim >= 2:
                     yield weight

@@ -11,13 +11,13 @@ from probes.network import View
 from probes.points import After, Along, Before, Hybrid, Point
 from probes.protocol import Need
 from probes.reductions import (
+    DifferenceProducts,
     GradientComparison,
     GradientNorms,
     GradientProducts,
     GradientValues,
-    HessianProducts,
+    ParameterValues,
     Reduction,
-    TapCurvature,
     TapGradientReduction,
     TapReduction,
 )
@@ -114,7 +114,7 @@ def _family(point: Point) -> str:
     if isinstance(point, Along):
         return f"along the {point.direction}"
     return str(point).split(" at ")[0] + (
-        ", weights only" if isinstance(point, Hybrid) and point.moves == "weights" else ""
+        ", weight leaves only" if isinstance(point, Hybrid) and point.moves == "weights" else ""
     )
 
 
@@ -182,7 +182,7 @@ def _check(need: Need, view: View, has_fixed_batch: bool) -> None:
             )
         if not layer.parameters:
             raise ProbeError(f"layer {layer.name!r} has no trained parameters, so there is no gradient to compare")
-    if isinstance(reduction, HessianProducts | TapCurvature) and not isinstance(point, Before):
+    if reduction.level == "double" and not isinstance(point, Before):
         raise ProbeError(f"{type(reduction).__name__} at {point}: only before the update")
     taps: tuple[str, ...] = ()
     if isinstance(reduction, TapReduction):
@@ -192,6 +192,8 @@ def _check(need: Need, view: View, has_fixed_batch: bool) -> None:
     for tap in taps:
         view.leaf(tap)
     parameter = getattr(reduction, "parameter", None)
+    if isinstance(reduction, ParameterValues) and parameter in view.frozen:
+        return
     if parameter is not None and parameter not in view.parameters:
         raise ProbeError(f"parameter {parameter!r}: not trained here; there are {', '.join(view.parameters)}")
 
@@ -228,7 +230,8 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
             else:
                 operations = costs.training if ask.backward else costs.forward if ask.forward else 0
             if ask.asks("double"):
-                operations += costs.forward + sum(double[reduction] for reduction in ask.of_level("double"))
+                twice = any(not isinstance(r, DifferenceProducts) for r in ask.of_level("double"))
+                operations += twice * costs.forward + sum(double[reduction] for reduction in ask.of_level("double"))
             rows.append(Row(ask, how, scale * operations / max(costs.training, 1), scale * operations))
     taps = max((2 * sum(costs.taps.get(tap, 0) for tap in ask.hold) for ask in asks), default=0)
     evaluated = any(row.ask.backward and row.operations for row in rows)
@@ -240,9 +243,8 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
 
 
 def is_before(point: Hybrid, view: View) -> bool:
-    """Whether no parameter stands before the layer, so that the hybrid is theta_t itself."""
-    first = view.layer(point.layer).first
-    return not any(leaf.trained for leaf in view.leaves[:first])
+    """Whether nothing that moves stands before the layer, so that the hybrid is theta_t itself."""
+    return not view.moved_before(point.layer, point.moves)
 
 
 def after_in_ascent(asks: Sequence[Ask], view: View) -> Ask | None:

@@ -55,12 +55,12 @@ class Along:
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Layers before ``layer`` from theta_{t+1}, the rest from theta_t (Santurkar et al. 2018, Definition 2.1).
+    """What precedes ``layer`` from theta_{t+1}, the rest from theta_t (Santurkar et al. 2018, Definition 2.1).
 
     Args:
         layer: the first layer that stays.
-        moves: the preceding layers move with all their parameters ("all"), or only the weight leaves' own, gamma and
-            beta staying ("weights").
+        moves: every parameter of the leaves before it moves ("all"), or only those of the weight leaves, bias
+            included, gamma and beta staying ("weights").
     """
 
     layer: str
@@ -68,7 +68,7 @@ class Hybrid:
     label = "hybrid"
 
     def __str__(self) -> str:
-        return f"hybrid at {self.layer}" + (" (weights only)" if self.moves == "weights" else "")
+        return f"hybrid at {self.layer}" + (" (weight leaves only)" if self.moves == "weights" else "")
 
 
 Point = Before | After | Along | Hybrid

@@ -82,11 +82,13 @@ class Declaration:
         needs: what must be evaluated.
         fields: one entry for each key of what ``measure`` returns.
         remember: those of ``needs`` whose values at the probe's previous and first probed step are also wanted.
+        modes: whether ``needs`` hold only while every batch normalisation keeps its training or evaluation mode.
     """
 
     needs: tuple[Need, ...]
     fields: Mapping[str, Field]
     remember: tuple[Need, ...] = ()
+    modes: bool = False
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,17 @@ class HessianProducts(Reduction):
     level = "double"
 
 
+@dataclass(frozen=True)
+class DifferenceProducts(Reduction):
+    """(3, parameters): as HessianProducts, with Hg = (grad(theta) - grad(theta - h g)) / h; and the norm of g.
+
+    h ||g|| = 1e-7 ||theta||, whatever the learning rate, and all in float64 on a copy: in float32 a step short enough
+    to be a derivative drowns in rounding. Before only.
+    """
+
+    level = "double"
+
+
 _SMALL, _PIECE = 2**13, 2**17
 
 

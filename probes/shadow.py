@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from probes.chain import chain, is_leaf
+from probes.chain import chain, is_step
 from probes.errors import ProbeError
 from probes.network import Leaf, View, kind_of, layers_of
 from probes.operations import Operations
@@ -80,8 +80,9 @@ class Shadow:
 
     def load(self, values: Mapping[str, Tensor]) -> None:
         """Copies parameter values, by name."""
-        with torch.no_grad():
-            torch._foreach_copy_([self.parameters[name] for name in values], list(values.values()))
+        if values:
+            with torch.no_grad():
+                torch._foreach_copy_([self.parameters[name] for name in values], list(values.values()))
 
     def reset(self, buffers: Mapping[str, Tensor]) -> None:
         """Copies buffer values, by name."""
@@ -146,6 +147,7 @@ class Shadow:
             layers=layers_of(self.network, tuple(leaves)),
             parameters=tuple(self.trainable),
             sizes=tuple(parameter.numel() for parameter in self.trainable.values()),
+            frozen=tuple(name for name in self.parameters if name not in self.trainable),
             ordered=self.steps is not None,
         )
         self.operations = sum(leaf.operations for leaf in leaves)
@@ -169,29 +171,46 @@ class Shadow:
 
     def _watch_once(self, inputs: Tensor) -> list[Leaf]:
         for name, module in self.network.named_modules():
-            inside = any(is_leaf(self.network.get_submodule(p)) for p in _parents(name))
-            if name and is_leaf(module) and not inside:
+            inside = any(p and is_step(self.network.get_submodule(p), p) for p in _parents(name))
+            if name and is_step(module, name) and not inside:
                 module.register_forward_hook(self._hook(name))
+                if kind_of(module, name) == "norm":
+                    module.register_forward_pre_hook(self._input_hook(name))
         found: list[tuple[str, tuple[int, ...]]] = []
+        last: list[tuple[str, Tensor, int]] = []
+
+        def see(tap: str, value: Tensor) -> None:
+            # of a normalisation in two steps (batch, noise) the second one's input is the first one's output
+            within = last and last[-1][1] is value and last[-1][2] == value._version and kind(last[-1][0]) == "norm"
+            if not (tap.endswith(_INPUT) and within):
+                found.append((tap, tuple(value.shape)))
+            last[:] = [(tap, value, value._version)]
+
+        def kind(tap: str) -> str:
+            name = tap.split("@")[0]
+            return "other" if tap.endswith(_INPUT) else kind_of(self.network.get_submodule(name), name)
+
         with Operations() as counter:
-            self.forward(inputs, lambda tap, value: found.append((tap, tuple(value.shape))))
+            self.forward(inputs, see)
         total = counter.total
         self.taps = [tap for tap, _ in found]
         leaves = []
         for place, (tap, shape) in enumerate(found):
             # without an order only the whole is ever run, so one leaf may carry the network's count
-            leaves.append(self._leaf(tap, tap.split("@")[0], "", shape, total if place == 0 else 0))
+            name = None if tap.endswith(_INPUT) else tap.split("@")[0]
+            leaves.append(self._leaf(tap, name, "", shape, total if place == 0 else 0))
         return leaves
 
     def _leaf(self, tap: str, name: str | None, kind: str, shape: Sequence[int], operations: int) -> Leaf:
         if name is None:
-            return Leaf(tap, None, kind or "other", tuple(shape), operations, trained=False)
+            return Leaf(tap, None, kind or "other", tuple(shape), operations)
         module = self.network.get_submodule(name)
         kind = kind_of(module, name)
         if kind == "weight" and tap != name:  # called again: its weights belong to the first call
             kind = "other"
-        trained = any(parameter.requires_grad for parameter in module.parameters())
-        return Leaf(tap, name, kind, tuple(shape), operations, trained)
+        names = {id(parameter): qualified for qualified, parameter in self.trainable.items()}
+        own = tuple(names[id(parameter)] for parameter in module.parameters() if id(parameter) in names)
+        return Leaf(tap, name, kind, tuple(shape), operations, own)
 
     def _hook(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
         def hook(module: nn.Module, args: object, output: object) -> Tensor | None:
@@ -202,10 +221,41 @@ class Shadow:
             self._visit(tap, output)
             if tap not in self._hold:
                 return None
-            self._held[tap] = output
-            return output.clone()  # what follows may work in place (`out += identity`), the held tap must not see it
+            self._held[tap] = differentiable(output)
+            # what follows may work in place (`out += identity`), the held tap must not see it
+            return self._held[tap].clone()
 
         return hook
+
+    def _input_hook(self, name: str) -> Callable[[nn.Module, tuple[object, ...]], tuple[object, ...] | None]:
+        """Reads what enters a normalisation itself.
+
+        The leaf that ran before it need not have made it, and what did may be used elsewhere too (a skip connection),
+        which is no part of the gradient through the normalisation.
+        """
+
+        def hook(module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...] | None:
+            if self._visit is None:
+                return None
+            if not args or not isinstance(args[0], Tensor):
+                raise ProbeError(f"normalisation {name!r}: must be called with its input as the first argument")
+            call = self._calls.get(name, 0) + 1
+            tap = (name if call == 1 else f"{name}@{call}") + _INPUT
+            self._visit(tap, args[0])
+            if tap not in self._hold:
+                return None
+            self._held[tap] = differentiable(args[0].clone())
+            return (self._held[tap], *args[1:])
+
+        return hook
+
+
+_INPUT = ":input"
+
+
+def differentiable(value: Tensor) -> Tensor:
+    """``value``, so that a gradient with respect to it can be asked (nothing that is trained may stand before it)."""
+    return value if value.requires_grad or not torch.is_grad_enabled() else value.detach().requires_grad_()
 
 
 @contextlib.contextmanager
@@ -239,5 +289,5 @@ def walk(
         x = step(x.clone() if overwrites else x)  # a tap must not be overwritten by what follows it
         visit(tap, x)
         if tap in hold:
-            held[tap] = x
+            x = held[tap] = differentiable(x)
     return x, held

@@ -224,12 +224,7 @@ class ProbedStep:
         elif isinstance(point, After):
             shadow.load(self.end)
         elif isinstance(point, Hybrid):
-            view = shadow.view
-            moved = [
-                name
-                for layer in view.layers[: view.layers.index(view.layer(point.layer))]
-                for name in (layer.parameters if point.moves == "all" else layer.weight_parameters)
-            ]
+            moved = shadow.view.moved_before(point.layer, point.moves)
             shadow.load({name: self.end[name] for name in moved})
 
     def _direction(self, point: Along) -> tuple[list[str], list[Tensor]]:

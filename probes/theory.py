@@ -37,7 +37,8 @@ class Theory:
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
-        ProbeError: no such layer, or no batch normalisation in it.
+        ProbeError: no such layer, or no batch normalisation in it; at a probed step, one whose mode (training or
+            evaluation) is not what it was when the probes were built.
     """
 
     layers: tuple[str, ...] | None = None
@@ -95,7 +96,7 @@ class Theory:
                     None,
                     (width,),
                 )
-        return Declaration(tuple(needs), fields)
+        return Declaration(tuple(needs), fields, modes=True)
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""

@@ -217,3 +217,121 @@ class LikeTorchvision(nn.Module):
 def image_batch(n=8, seed=1):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(n, 2, 6, 6, generator=g), torch.randint(3, (n,), generator=g)
+
+
+class PreActivation(nn.Module):
+    """Normalisation first (He et al. 2016): what enters it was added up by a function, or is used again further on."""
+
+    def __init__(self, seed=0, stem_norm=False):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.entry = nn.BatchNorm2d(2) if stem_norm else nn.Identity()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.b1, self.c1 = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
+        self.b2, self.c2 = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
+        self.b3, self.head = nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem(self.entry(x))
+        y = self.c1(torch.relu(self.b1(x)))
+        y = self.c2(torch.relu_(self.b2(y)))
+        y += x
+        return self.head(torch.relu(self.b3(y)).mean((2, 3)))
+
+
+# ---- what happens at modules, by hooks
+
+
+def execution_order(network, inputs):
+    """Names of the modules without children in the order in which they run, each at its first call."""
+    network, found = copy.deepcopy(network), []
+    for name, module in network.named_modules():
+        if not any(True for _ in module.children()) or hasattr(module, "parametrizations"):
+            module.register_forward_hook(lambda m, a, o, n=name: found.append(n))
+    network(inputs)
+    return list(dict.fromkeys(found))
+
+
+def at_modules(before, batch, names, values=None):
+    """{name: (input, output, dL/dinput through this module alone, dL/doutput)} of one pass, in float64."""
+    network, found = before.model(values), {}
+
+    def enter(module, args, name):
+        found[name] = [args[0].clone()]
+        found[name][0].retain_grad()
+        return (found[name][0].clone(), *args[1:])
+
+    def leave(module, args, output, name):
+        found[name].append(output)
+        output.retain_grad()
+        return output.clone()
+
+    for name in names:
+        network.get_submodule(name).register_forward_pre_hook(lambda m, a, n=name: enter(m, a, n))
+        network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: leave(m, a, o, n))
+    inputs, targets = (v.double() if v.is_floating_point() else v for v in batch)
+    inputs.requires_grad_()
+    state = torch.get_rng_state()
+    torch.set_rng_state(before.random_state)
+    with at_step(before.seed, before.step):
+        output = network(inputs)
+    torch.set_rng_state(state)
+    weights = [w for m in network.modules() for w in effective_weights(m)]
+    (before.loss(output, targets) + before.decay / 2 * sum((w**2).sum() for w in weights)).backward()
+    return {n: (x.detach(), z.detach(), x.grad, z.grad) for n, (x, z) in found.items()}
+
+
+def units(values):
+    """(units, observations)."""
+    return values.transpose(0, 1).flatten(1)
+
+
+def activations(before, after, batch, taps):
+    """{layer: (mean, variance per unit, drift of both by the update)}; taps: {layer: (module, 0 input or 1 output)}."""
+    names = list(dict.fromkeys(name for name, _ in taps.values()))
+    start, end = (at_modules(before, batch, names, values) for values in (None, after))
+    result = {}
+    for layer, (name, side) in taps.items():
+        x, y = units(start[name][side]), units(end[name][side])
+        means, variances = (x.mean(1), y.mean(1)), (((u - u.mean(1)[:, None]) ** 2).mean(1) for u in (x, y))
+        v, w = variances
+        result[layer] = (means[0], v, (means[1] - means[0]).abs().mean(), (w - v).abs().mean())
+    return result
+
+
+def theorem_4_1(before, batch, names):
+    """{norm: {quantity: per unit}} of Theorem 4.1 at torch's batch normalisations, written out as the paper does."""
+    result = {}
+    for name, tensors in at_modules(before, batch, names).items():
+        norm = before.network.get_submodule(name)
+        y, _, v, g = (units(t) for t in tensors)
+        gamma = torch.ones(len(y)).double() if norm.weight is None else before.state[f"{name}.weight"]
+        beta = torch.zeros(len(y)).double() if norm.bias is None else before.state[f"{name}.bias"]
+        m, mean = y.shape[1], y.mean(1)
+        variance = ((y - mean[:, None]) ** 2).mean(1)
+        sigma = torch.sqrt(variance + norm.eps)
+        correlation = (g * ((y - mean[:, None]) / sigma[:, None])).sum(1)
+        scaling, of_mean = (gamma / sigma) ** 2 * (g**2).sum(1), (gamma / sigma) ** 2 * g.sum(1) ** 2 / m
+        result[name] = {
+            "activation_gradient_squared": (v**2).sum(1),
+            "scaling_term": scaling,
+            "mean_term": of_mean,
+            "correlation_term": (gamma / sigma) ** 2 * correlation**2 * (1 / m + norm.eps / sigma**2 / m),
+            "as_printed": scaling - of_mean - (gamma / sigma) ** 2 * correlation**2 / math.sqrt(m),
+            "sigma": sigma,
+            "gamma_over_sigma": gamma / sigma,
+            "shift_over_sigma": (beta - mean) / sigma,
+        }
+    return result
+
+
+def covariate_shift_in_order(before, after_state, batch, order, names, moves=lambda module: True):
+    """As :func:`covariate_shift`, at weights ``names``: modules before theirs in ``order`` have moved."""
+    _, _, g, _ = before.run(batch)
+    rows = []
+    for name in names:
+        earlier = [m for m in order[: order.index(name.rpartition(".")[0])] if moves(m)]
+        moved = {n: after_state[n].double() for n in g if n.rpartition(".")[0] in earlier}
+        there = before.run(batch, moved)[2][name]
+        rows.append((length([there - g[name]]), inner([there], [g[name]]) / (length([there]) * length([g[name]]))))
+    return torch.tensor(rows, dtype=torch.float64)

@@ -287,7 +287,7 @@ def test_difference_limit_meets_the_hessian_limit():
         with probes.around(0, batch):
             train_step(network, network, probes.objective, sgd(network), batch, 7, 0)
         found[limit] = probes.records[0][2][f"effective_beta_limit_by_{limit}"].item()
-    assert found["hessian"] == pytest.approx(found["difference"], rel=2e-2)
+    assert found["hessian"] == pytest.approx(found["difference"], rel=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["none", "noisy", "weight"])

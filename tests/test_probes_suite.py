@@ -47,10 +47,10 @@ def batch_for(spec, step, n=6):
     return inputs, torch.randn(n, spec.outputs, generator=g)
 
 
-def all_probes():
+def all_probes(limit="hessian"):
     return {
         "activations": Activations(),
-        "landscape": Landscape(update=True, random=2, limit="hessian"),
+        "landscape": Landscape(update=True, random=2, limit=limit),
         "gradients": Gradients(),
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
@@ -65,7 +65,8 @@ def training_is_not_disturbed(kind, norm, reuse):
         optimiser, probes = sgd(network, 0.05, momentum=0.9), None
         if probing:
             probes = Probes(
-                network, objective, all_probes(), batch_for(spec, 0), learning_rate=0.05, every=1, seed=7,
+                network, objective, all_probes("difference" if norm == "batch_renorm" else "hessian"), batch_for(spec, 0),
+                learning_rate=0.05, every=1, seed=7,
                 fixed_batch=batch_for(spec, 99, 4), reuse_training_pass=reuse,
             )  # fmt: skip
             assert probes.view.ordered

@@ -8,20 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from analysis.errors import DamagedFile, WrongInput
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _CLAIMS = "a Python file with claims of your own (CLAIMS); may be given again"
 _FIGURES = "a Python file that is a figure of your own; may be given again"
-SILENT_SECONDS = 600  # a run that trains renews its heartbeat far more often
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"cannot use {error.filename}: {error.strerror}; give a place where files can be written", 2)
     except OSError as error:
         return _say(f"cannot write {error.filename or ''}: {error.strerror or error}", 1)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 86400:
+        raise ValueError
+    return seconds
 
 
 def _say(error: object, code: int) -> int:
@@ -78,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--only", action="append", metavar="NAME", help="this figure only; may be given again")
     status = commands.add_parser("status", help="how far each run is")
     status.set_defaults(command=_status)
+    status.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=2.0,
+        metavar="SECONDS",
+        help="stay and look again every so many seconds (2) until all have ended",
+    )
     table = commands.add_parser("table", help="all numbers of all runs as one table")
     table.set_defaults(command=_table)
     for command in (figures, report, card):
@@ -161,46 +170,9 @@ def _figures(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from analysis import load_status
+    from analysis.status import show, watch
 
-    status = load_status(arguments.runs)
-    rows = [("run", "state", "step", "left", "message")]
-    rows += [(row.run, row.state, _steps(row), _left(row), _message(row)) for row in status.itertuples()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    counts = Counter(status["state"])
-    told = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    print(f"{len(status)} runs: {', '.join(f'{count} {state}' for state, count in told)}")
-    return 1 if "damaged" in counts else 0
-
-
-def _steps(row: pd.Series) -> str:
-    return "/".join("?" if value != value else f"{value:.0f}" for value in (row.step, row.steps))
-
-
-def _left(row: pd.Series) -> str:
-    seconds = row.seconds_left
-    if seconds != seconds:
-        return ""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.0f} h"
-    )
-
-
-def _message(row: pd.Series) -> str:
-    if isinstance(row.message, str):
-        return " ".join(row.message.split())
-    if row.state == "diverged":
-        return f"diverged at step {row.diverged_at:.0f}"
-    silent = time.time() - row.heartbeat
-    if row.state == "running" and silent > SILENT_SECONDS:
-        return f"no sign of life for {silent / 60:.0f} min"
-    return ""
+    return show(arguments.runs) if arguments.watch is None else watch(arguments.runs, arguments.watch)
 
 
 def _table(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ say where the run comes from and what its probes record, when they are asked for
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -89,6 +90,17 @@ class Run:
         if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
             raise DamagedFile(f"{path} is damaged: it must hold a list of starts")
         return starts
+
+    @property
+    def sign_of_life(self) -> float | None:
+        """When its process was last heard of, in Unix seconds: by its status, or by its lease, which it renews while a
+        long step is under way."""
+        told = [float(self.status["heartbeat"])] if self.status.get("heartbeat") is not None else []
+        for name in self.files:
+            if name.startswith("lease-"):
+                with contextlib.suppress(OSError):  # released a moment ago
+                    told.append((self.folder / name).stat().st_mtime)
+        return max(told, default=None)
 
     @cached_property
     def fields(self) -> Fields:

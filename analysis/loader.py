@@ -90,9 +90,9 @@ def load_status(path: Folders) -> pd.DataFrame:
     """How far each run is, one row per run, whatever its version; nothing but config.json and status.json is read.
 
     Columns: run, experiment, state (running, finished, diverged, failed, interrupted; `not started` without a
-    status.json; `damaged`, with the reason as the message), step, steps, heartbeat (Unix seconds), message,
-    diverged_at, seconds_left (of a running one, at its rate since its latest start), host, pid, data, model, norm, lr,
-    seed, results_version, folder. WrongInput: there are no runs.
+    status.json; `damaged`, with the reason as the message), step, steps, heartbeat (Unix seconds of its last sign of
+    life), message, diverged_at, steps_per_second (since its latest start), seconds_left (of a running one, at that
+    rate), host, pid, data, model, norm, lr, seed, results_version, folder. WrongInput: there are no runs.
     """
 
     def row(found: Path | Run) -> dict[str, Any]:
@@ -101,20 +101,26 @@ def load_status(path: Folders) -> pd.DataFrame:
         except DamagedFile as error:
             return {"run": found.name, "state": "damaged", "message": str(error), "folder": str(found)}
         own = {name: run.column(name) for name in ("run", "experiment", "state", "data", "model", "norm", "lr", "seed")}
+        rate = _steps_per_second(run.status)
         keys = ("step", "heartbeat", "message", "diverged_at", "host", "pid")
         return {
             **own,
             **{key: run.status.get(key) for key in keys},
-            "seconds_left": _seconds_left(run.status),
+            "heartbeat": run.sign_of_life,
+            "steps_per_second": rate,
+            "seconds_left": (run.status["steps"] - run.status["step"]) / rate
+            if rate is not None and run.status.get("state") == "running"
+            else None,
             "steps": run.status.get("steps", run.column("steps")),
             "results_version": run.version,
             "folder": str(run.folder),
         }
 
-    order = ["run", "experiment", "state", "step", "steps", "heartbeat", "message", "diverged_at", "seconds_left"]
-    order += ["host", "pid"]
+    order = ["run", "experiment", "state", "step", "steps", "heartbeat", "message", "diverged_at"]
+    order += ["steps_per_second", "seconds_left", "host", "pid"]
     order += ["data", "model", "norm", "lr", "seed", "results_version", "folder"]
-    numbers = {"step", "steps", "heartbeat", "diverged_at", "seconds_left", "pid", "lr", "seed", "results_version"}
+    numbers = {"step", "steps", "heartbeat", "diverged_at", "steps_per_second", "seconds_left", "pid", "lr", "seed"}
+    numbers |= {"results_version"}
     found: Sequence[Path | Run] = path if isinstance(path, RunFolders) else find_runs(path)
     rows = list(in_parallel(row, found))
     return pd.DataFrame(
@@ -122,14 +128,13 @@ def load_status(path: Folders) -> pd.DataFrame:
     )
 
 
-def _seconds_left(status: Mapping[str, Any]) -> float | None:
-    """None unless running, and until the rate can be told."""
-    if status.get("state") != "running" or not all(
-        isinstance(status.get(key), (int, float)) for key in ("step", "steps", "heartbeat", "since", "from_step")
-    ):
+def _steps_per_second(status: Mapping[str, Any]) -> float | None:
+    """Since the latest start; None until it can be told."""
+    needed = ("step", "steps", "heartbeat", "since", "from_step")
+    if not all(isinstance(status.get(key), (int, float)) for key in needed):
         return None
     done, seconds = status["step"] - status["from_step"], status["heartbeat"] - status["since"]
-    return (status["steps"] - status["step"]) * seconds / done if done > 0 and seconds > 0 else None
+    return done / seconds if done > 0 and seconds > 0 else None
 
 
 def load_descriptions(path: Folders, *, results_version: int | None = None) -> list[dict[str, Any]]:

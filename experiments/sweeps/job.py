@@ -157,8 +157,8 @@ def list_jobs(
         other = by_path.setdefault(path, job)
         if other is not job:
             raise WrongInput(
-                f"job {jobs.index(other)}{_in_brackets(other.told)} and job {len(jobs)}{_in_brackets(told)} are one run, "
-                f"{path.name}: "
+                f"job {jobs.index(other)}{_in_brackets(other.told)} and job {len(jobs)}{_in_brackets(told)} are one "
+                f"run, {path.name}: "
                 "leave one out, or let them differ in something that changes the numbers"
             )
         jobs.append(job)

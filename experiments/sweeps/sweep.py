@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments import store
 from experiments.errors import RunFailure
 from experiments.launchers import Launcher, build_launcher
+from experiments.lease import HEARTBEAT_SECONDS
 from experiments.sweeps.job import Job, Result, Standing, list_jobs, seconds_left, time_one_step
 
 POLL_SECONDS = 1.0
@@ -47,7 +53,8 @@ def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple
     if done:
         print(f"{len(done)} of {len(jobs)} runs are done already", flush=True)
     try:
-        _until_all_ended(open_jobs, launcher, len(jobs), results)
+        with announced(jobs, launcher):
+            _until_all_ended(open_jobs, launcher, len(jobs), results)
     finally:
         if first["report"]:
             report(Path(first["runs_dir"]))
@@ -74,6 +81,30 @@ def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, resu
                 print(f"waiting for {len(elsewhere)} runs that other processes have: {names} ...", flush=True)
                 waiting_told = True
             time.sleep(POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def announced(jobs: Sequence[Job], launcher: Launcher) -> Iterator[None]:
+    """Within it, a file under runs_dir/.sweep names the sweep's runs, for whoever watches; its date is kept fresh."""
+    runs_dir = Path(jobs[0].config["runs_dir"]).expanduser().absolute()
+    file = runs_dir / ".sweep" / f"sweep-{socket.gethostname()}-{os.getpid()}.json"
+    at_a_time = launcher.concurrent(jobs)
+    store.write_json(file, {"runs": {job.path.name: job.config["steps"] for job in jobs}, "at_a_time": at_a_time})
+    ended = threading.Event()
+
+    def keep_fresh() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=keep_fresh, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        file.unlink(missing_ok=True)
 
 
 def _account(

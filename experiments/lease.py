@@ -17,6 +17,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class Lease:
     def _write(self, number: int) -> None:
         """Creates the lease file, whole, or raises FileExistsError."""
         content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot()})
-        draft = self.folder / f"lease.{socket.gethostname()}.{os.getpid()}.tmp"
+        draft = self.folder / f"lease.{uuid.uuid4().hex}.tmp"
         draft.write_text(content, encoding="utf-8")
         try:
             os.link(draft, self._file(number))

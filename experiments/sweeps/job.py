@@ -100,6 +100,8 @@ class Job:
             return Standing("running", status, f"process {holder.pid} on {holder.host}")
         if status.get("state") == "running":
             return Standing("interrupted", status, f"process {status['pid']} on {status['host']} is gone")
+        if status.get("state") == "diverged":
+            return Standing("interrupted", status, f"diverged at step {status['step']}; to be tried again")
         if status.get("state") == "finished":
             return Standing("interrupted", status, f"more steps: {status['step']} of {self.config['steps']}")
         return Standing(status.get("state", "missing"), status, status.get("message") or "")

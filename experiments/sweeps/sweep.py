@@ -184,7 +184,8 @@ def spell(seconds: float) -> str:
 def summarise(results: Sequence[tuple[str, Result]], runs_dirs: Sequence[Path]) -> None:
     """The sweep's last lines: how many ended how, and why those that did not end well did not."""
     counts = Counter(result.state for _, result in results)
-    print(f"{len(results)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()))
+    ordered = sorted(counts, key=lambda state: (("finished", "diverged", state).index(state), state))
+    print(f"{len(results)} runs: " + ", ".join(f"{counts[state]} {state}" for state in ordered))
     odd = [(name, result) for name, result in results if result.code or result.state == "diverged"]
     for name, result in odd[:_MOST_NAMED]:
         print(f"  {result.state}: {name}" + (f": {result.text}" if result.code else ""))

@@ -1,0 +1,157 @@
+"""Sweeps for tests: small jobs, some of which misbehave, started as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.runs import checkpoint, differences
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["-m", "model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
+SMALL += ["steps=40", "evaluation.every=10"]
+
+MISBEHAVING = '''
+import os
+import signal
+
+import torch
+
+
+class Raises(torch.nn.Module):
+    """Raises at its sixth training step, however often the run is resumed."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled():
+            self.seen = self.seen + 1
+            if self.seen > 5:
+                self.misbehave()
+        return x
+
+    def misbehave(self):
+        raise RuntimeError("this normalisation never works")
+
+
+class KillsItself(Raises):
+    """Kills its process there."""
+
+    def misbehave(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+def misbehaving(folder: Path) -> list[str]:
+    """Writes the two normalisations there; the arguments that make them known as norm=raises and norm=kills_itself."""
+    (folder / "mine" / "norm").mkdir(parents=True)
+    (folder / "mine" / "misbehaving.py").write_text(MISBEHAVING)
+    for name, of in (("raises", "Raises"), ("kills_itself", "KillsItself")):
+        text = f"name: {of}\nfile: {folder}/mine/misbehaving.py\n"
+        (folder / "mine" / "norm" / f"{name}.yaml").write_text(text)
+    return ["--config-dir", str(folder / "mine")]
+
+
+def start(*arguments: str, runs_dir: Path, python: str = sys.executable) -> subprocess.Popen[str]:
+    """A sweep of small jobs, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [python, "-m", "experiments", *SMALL, f"runs_dir={runs_dir}", *arguments],
+        env=environment,
+        cwd=runs_dir.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def sweep(*arguments: str, runs_dir: Path, python: str = sys.executable, timeout: float = 240) -> tuple[int, str, str]:
+    """The same until it ends: exit code, output, errors."""
+    process = start(*arguments, runs_dir=runs_dir, python=python)
+    try:
+        output, error = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, output, error
+
+
+def status(run: Path) -> dict:
+    """status.json of a run folder, or nothing."""
+    file = run / "status.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def runs(runs_dir: Path) -> list[Path]:
+    """The run folders there, sorted by name."""
+    return sorted(path.parent for path in runs_dir.glob("*/config.json"))
+
+
+def states(runs_dir: Path) -> dict[str, str]:
+    """Run -> state."""
+    return {run.name: status(run).get("state", "missing") for run in runs(runs_dir)}
+
+
+def times_trained(run: Path) -> int:
+    """How often the run came to its end."""
+    return (run / "log.txt").read_text().count(f"{run.name}: finished at step")
+
+
+def starts(run: Path) -> int:
+    """How often a process began or resumed it."""
+    return len(json.loads((run / "provenance.json").read_text())["starts"])
+
+
+def assert_same_results(one: Path, other: Path) -> None:
+    """The finished runs of two folders hold the same bits: records, arrays, weights, buffers, optimiser."""
+    finished = [name for name, state in states(one).items() if state == "finished"]
+    assert finished
+    for name in finished:
+        a, b = one / name, other / name
+        assert (a / "records.jsonl").read_bytes() == (b / "records.jsonl").read_bytes(), name
+        assert (a / "records.parquet").read_bytes() == (b / "records.parquet").read_bytes(), name
+        if (a / "arrays.npz").exists():
+            with np.load(a / "arrays.npz") as mine, np.load(b / "arrays.npz") as theirs:
+                assert sorted(mine.files) == sorted(theirs.files), name
+                assert all(mine[key].tobytes() == theirs[key].tobytes() for key in mine.files), name
+        mine, theirs = checkpoint(a), checkpoint(b)
+        for key in ("network", "optimiser"):
+            assert differences(mine[key], theirs[key]) == [], (name, key)
+
+
+def running_workers(runs_dir: Path) -> list[int]:
+    """Process ids of those who say that they run something there, and live."""
+    found = []
+    for run in runs(runs_dir):
+        told = status(run)
+        if told.get("state") == "running":
+            try:
+                os.kill(told["pid"], 0)
+                found.append(told["pid"])
+            except ProcessLookupError:
+                pass
+    return found
+
+
+def wait_until(condition, seconds: float = 60, every: float = 0.02) -> None:
+    """Until ``condition()`` is true; fails after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(every)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, to whoever is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,394 @@
+"""Sweeps: only what is missing is done, one job's failure is no other's, and a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import experiments
+from experiments.launchers.local import Local
+from experiments.runner import plain_config
+from experiments.sweeps import plugin
+from experiments.sweeps.job import Job, Standing, list_jobs, seconds_left
+from tests.runs import small
+from tests.sweeping import (
+    SMALL,
+    assert_same_results,
+    kill,
+    misbehaving,
+    running_workers,
+    runs,
+    start,
+    starts,
+    states,
+    status,
+    sweep,
+    times_trained,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four jobs, each by a process of its own kind: none of a sweep."""
+    runs_dir = tmp_path_factory.mktemp("undisturbed") / "runs"
+    for norm in ("none", "batch"):
+        for seed in (0, 1):
+            overrides = [o for o in SMALL if o != "-m"]
+            experiments.run(experiments.compose([*overrides, f"norm={norm}", f"seed={seed}", f"runs_dir={runs_dir}"]))
+    return runs_dir
+
+
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    from experiments.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["experiments", *SMALL, *arguments])
+    code = main()
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_sweep_gives_the_bits_of_single_runs_and_then_only_what_is_added(undisturbed: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "runs"
+    code, output, error = sweep("norm=none,batch", "seed=0,1", runs_dir=mine)
+    assert (code, error) == (0, "")
+    assert output.splitlines()[-2:] == ["4 runs: 4 finished", f"  in {mine}"]
+    assert_same_results(undisturbed, mine)
+    code, output, _ = sweep("norm=none,batch", "seed=0,1,2", runs_dir=mine)
+    assert code == 0
+    assert "4 of 6 runs are done already" in output
+    assert len(runs(mine)) == 6
+    assert [starts(run) for run in runs(mine)] == [1] * 6
+
+
+def test_one_job_that_raises_and_one_that_kills_itself_harm_no_other(undisturbed: Path, tmp_path: Path) -> None:
+    mine, own = tmp_path / "runs", misbehaving(tmp_path)
+    arguments = ["norm=raises,none,kills_itself,batch", "seed=0,1", *own]
+    code, output, error = sweep(*arguments, runs_dir=mine)
+    assert code == 1
+    assert_same_results(undisturbed, mine)
+    by_state: dict[str, list[Path]] = {}
+    for run in runs(mine):
+        by_state.setdefault(status(run)["state"], []).append(run)
+    assert {state: len(found) for state, found in by_state.items()} == {"finished": 4, "failed": 4}
+    for run in by_state["failed"]:
+        assert {"config.json", "log.txt", "traceback.txt", "status.json"} <= {file.name for file in run.iterdir()}
+        why = "RuntimeError: this normalisation never works" if "Raises" in run.name else "killed by SIGKILL"
+        assert why in status(run)["message"]
+        assert why in (run / "traceback.txt").read_text()
+        assert f"error: {run.name}: " in error
+    assert "8 runs: 4 finished, 4 failed" in output
+    sweep(*arguments, runs_dir=mine)
+    assert [starts(run) for run in by_state["finished"]] == [1] * 4
+    assert [starts(run) for run in by_state["failed"]] == [2] * 4  # tried again
+
+
+def test_a_diverged_job_is_tried_again_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["norm=none", "optim.lr=1e30,0.1", f"runs_dir={tmp_path}"]
+    for again, expected in ((False, 1), (False, 1), (True, 2)):
+        code, output, _ = in_process(monkeypatch, capsys, *arguments, f"retry_diverged={again}")
+        assert code == 0
+        assert "2 runs: 1 " in output
+        trained = {status(run)["state"]: starts(run) for run in runs(tmp_path)}
+        assert trained == {"diverged": expected, "finished": 1}
+
+
+def test_another_default_makes_new_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "norm").mkdir()
+    yaml = tmp_path / "norm" / "mine.yaml"
+    for eps in ("1.0e-5", "1.0e-3"):
+        yaml.write_text(f"name: batch\nfile: null\neps: {eps}\n")
+        arguments = ["norm=mine", "seed=0,1", f"runs_dir={tmp_path / 'runs'}", "--config-dir", str(tmp_path)]
+        assert in_process(monkeypatch, capsys, *arguments)[0] == 0
+    assert len(runs(tmp_path / "runs")) == 4
+    assert [starts(run) for run in runs(tmp_path / "runs")] == [1] * 4
+
+
+def test_two_sweeps_at_once_train_each_job_once(undisturbed: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "runs"
+    both = [start("norm=none,batch", "seed=0,1", runs_dir=mine) for _ in range(2)]
+    for process in both:
+        output, error = process.communicate(timeout=240)
+        assert (process.returncode, error) == (0, "")
+        assert "4 runs: 4 finished" in output
+    assert_same_results(undisturbed, mine)
+    assert [times_trained(run) for run in runs(mine)] == [1] * 4
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(undisturbed: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "runs"
+    process = start("norm=none,batch", "seed=0,1", "steps=40", runs_dir=mine)
+    wait_until(lambda: running_workers(mine) or len(runs(mine)) > 1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in error
+    assert "Traceback" not in error
+    assert not running_workers(mine)
+    assert sweep("norm=none,batch", "seed=0,1", runs_dir=mine)[0] == 0
+    assert_same_results(undisturbed, mine)
+
+
+LONG_JOBS = ["norm=none,batch,l1", "seed=0,1,2,3,4,5,6,7,8,9", "steps=300", "evaluation.every=50", "probes=standard"]
+LONG_JOBS += ["probes.every=100", "probes.fixed_batch=20", "checkpoint.seconds=0.3"]
+SHORT_JOBS = ["norm=none,batch", "seed=0,1", "steps=300", "evaluation.every=50", "checkpoint.seconds=0.2"]
+
+
+def disturbed(folder: Path, arguments: list[str], kills: int, draw: random.Random) -> list[Path]:
+    """Sweeps of ``arguments``, each killed at random moments until it is done, until ``kills`` have happened.
+
+    The driver is killed and the sweep started again; in between, a worker.
+    """
+    done, happened = [], 0
+    while happened < kills:
+        runs_dir = folder / f"runs{len(done)}"
+        victim = "driver"
+        for _ in range(200):
+            process = start(*arguments, runs_dir=runs_dir)
+            deadline = time.monotonic() + draw.uniform(1.0, 9.0)
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if process.poll() is None and victim == "worker" and (workers := running_workers(runs_dir)):
+                kill(draw.choice(workers))
+                happened += 1
+                time.sleep(draw.uniform(0.0, 2.0))
+            if process.poll() is None:
+                process.kill()
+                happened += 1
+            victim = "worker" if victim == "driver" else "driver"
+            process.communicate()
+            ended = [state in ("finished", "diverged") for state in states(runs_dir).values()]
+            if process.returncode in (0, 1) and "running" not in states(runs_dir).values() and any(ended):
+                break
+        process = start(*arguments, runs_dir=runs_dir)  # what a killed worker left as failed is tried again
+        process.communicate(timeout=600)
+        done.append(runs_dir)
+    return done
+
+
+def check_disturbed(reference: Path, runs_dirs: list[Path]) -> None:
+    for runs_dir in runs_dirs:
+        assert states(runs_dir) == states(reference)
+        assert_same_results(reference, runs_dir)
+        for run in runs(runs_dir):
+            if status(run)["state"] == "finished":
+                assert times_trained(run) == 1, run
+
+
+def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    assert sweep(*SHORT_JOBS, runs_dir=tmp_path / "reference")[0] == 0
+    check_disturbed(tmp_path / "reference", disturbed(tmp_path, SHORT_JOBS, 3, random.Random(1)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_fifty_kills_lose_and_repeat_nothing_though_some_jobs_misbehave(tmp_path: Path) -> None:
+    own = misbehaving(tmp_path)
+    arguments = [*LONG_JOBS, *own]
+    arguments[0] += ",raises,kills_itself"
+    arguments[arguments.index("probes=standard")] = "probes=gradients"  # the others need pure networks
+    arguments.append("optim.lr=0.1,1e30")
+    arguments[1] = "seed=0,1,2"
+    assert sweep(*arguments, runs_dir=tmp_path / "reference", timeout=900)[0] == 1
+    assert set(states(tmp_path / "reference").values()) == {"finished", "failed", "diverged"}
+    check_disturbed(tmp_path / "reference", disturbed(tmp_path, arguments, 50, random.Random(2)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_fifty_kills_of_thirty_probed_jobs_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    assert sweep(*LONG_JOBS, runs_dir=tmp_path / "reference", timeout=900)[0] == 0
+    assert len(runs(tmp_path / "reference")) == 30
+    check_disturbed(tmp_path / "reference", disturbed(tmp_path, LONG_JOBS, 50, random.Random(3)))
+
+
+def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = f"runs_dir={tmp_path / 'runs'}"
+    code, output, _ = in_process(monkeypatch, capsys, "norm=none,batch", "seed=0,1", here, "dry=true")
+    assert code == 0
+    assert output.count("missing") == 4
+    assert "4 runs: 4 to do" in output
+    assert "(from steps timed just now)" in output
+    assert not (tmp_path / "runs").exists()
+    assert in_process(monkeypatch, capsys, "norm=none", "seed=0,1", here)[0] == 0
+    before = sorted((tmp_path / "runs").rglob("*"))
+    run = runs(tmp_path / "runs")[0]
+    held = experiments.store.RunFolder(tmp_path / "runs" / run.name, 60)
+    told = {**status(run), "state": "running", "step": 7, "pid": 1}
+    (run / "status.json").write_text(json.dumps(told))
+    code, output, _ = in_process(monkeypatch, capsys, "norm=none,batch", "seed=0,1", here, "dry=true")
+    held.lease.release()
+    assert code == 0
+    assert "4 runs: 1 running elsewhere, 1 finished, 2 to do" in output
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["seed=range(0,0)"], "error: the sweep has no jobs: a list of values is empty"),
+        (["seed=1,1"], "error: job 0 and job 1 are one run, digits-mlp-batch-sgd-lr0.1-seed1-"),
+        (["threads=1,2"], "error: job 0 (threads=1) and job 1 (threads=2) are one run, "),
+        (["seed=0,1", "launcher=lokal"], "error: launcher=lokal: unknown launcher; did you mean 'local'?"),
+        (["seed=0,1", "launcher.workers=0"], "error: launcher.workers=0: must be at least 1, or null"),
+        (["seed=0,1", "launcher.workes=2"], "error: launcher.workes=2: unknown key; did you mean 'workers'?"),
+        (["seed=0,1", "launcher.gpus=[7]"], "error: launcher.gpus=[7]: this machine has "),
+        (["seed=0,1", "launcher.gpu_share=0"], "error: launcher.gpu_share=0.0: must be above 0 and at most 1"),
+        (["seed=0,-1"], "error: seed=-1: must be a whole number, at least 0 (seed=-1)"),
+        (["seed=0,1", "lease_seconds=1"], "error: lease_seconds=1.0: must be a number above 4.0"),
+        (["seed=0,1", "mirror=tensorbord"], "error: mirror=tensorbord: unknown mirror; did you mean 'tensorboard'?"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_in_one_line_before_anything_runs(
+    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs_dir = tmp_path / "runs"
+    code, _, error = in_process(monkeypatch, capsys, *arguments, f"runs_dir={runs_dir}")
+    assert code == 2
+    assert error.startswith(line), error
+    assert error.count("\n") == 1
+    assert not runs_dir.exists()
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "ray"])
+def test_a_launcher_whose_package_is_missing_names_the_pip_line(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = {"slurm": "submitit", "ray": "ray"}[launcher]
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, error = in_process(
+        monkeypatch, capsys, "seed=0,1", f"launcher={launcher}", f"runs_dir={tmp_path / 'runs'}"
+    )
+    assert code == 2
+    assert error.startswith(f"error: launcher={launcher}: the package {package} is missing; pip install {package} ")
+
+
+def test_a_place_that_cannot_be_written_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    code, _, error = in_process(monkeypatch, capsys, "seed=0,1", f"runs_dir={tmp_path / 'file' / 'runs'}")
+    assert code == 1
+    assert error.count("\n") == 1
+    assert f"runs_dir={tmp_path / 'file' / 'runs'}: cannot write there: Not a directory" in error
+
+
+def test_the_report_is_written_though_a_job_failed(tmp_path: Path) -> None:
+    own = misbehaving(tmp_path)
+    code, output, _ = sweep("norm=none,raises", "seed=0", "report=true", *own, runs_dir=tmp_path / "runs")
+    assert code == 1
+    assert (tmp_path / "runs" / "report" / "index.html").exists() or list((tmp_path / "runs").glob("report/*.html"))
+    assert "2 runs: 1 finished, 1 failed" in output
+
+
+def test_jobs_are_composed_as_hydra_composes_them() -> None:
+    """Values are put into a composed configuration; Hydra would compose every job anew."""
+    from hydra import initialize_config_dir
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    experiments.compose([])  # registers the schema, and would complain about anything wrong
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(experiments.composition.config_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        sweeper = plugin.SuiteSweeper()
+        sweeper.loader = loader
+        from hydra.types import RunMode
+
+        sweeper.config = loader.load_configuration("config", ["experiment=figure4", "scale=full"], RunMode.MULTIRUN)
+        with_config_name = sweeper.config.hydra.job
+        OmegaConf.set_readonly(sweeper.config.hydra, False)
+        with_config_name.config_name = "config"
+        jobs = [
+            [
+                "experiment=figure4",
+                f"scale={scale}",
+                f"norm={norm}",
+                f"seed={seed}",
+                f"optim.lr={lr}",
+                f"data.subset={n}",
+            ]
+            for scale in ("demo", "full")
+            for norm in ("none", "l1")
+            for seed in (0, 3)
+            for lr in ("0.1", "1e-3")
+            for n in ("null", "64")
+        ]
+        jobs += [["probes=[ics,gradients]", "+model.extra={a: 1}", "probes.at=[0,2]", "norm.eps=1e-3"]]
+        composed = list(sweeper._compose(jobs, OverridesParser.create(config_loader=loader)))
+    for job, config in zip(jobs, composed, strict=True):
+        expected = experiments.compose(job)
+        assert OmegaConf.to_container(config, resolve=True) == OmegaConf.to_container(expected, resolve=True), job
+
+
+def test_the_time_left_follows_from_runs_of_the_same_kind(tmp_path: Path) -> None:
+    def job(*overrides: str) -> Job:
+        return list_jobs([("", plain_config(small(tmp_path, "steps=100", *overrides)))])[0]
+
+    def told(state: str, step: int, seconds: float, **more: int) -> Standing:
+        return Standing(state, {"step": step, "from_step": 0, "since": 1000.0, "heartbeat": 1000.0 + seconds, **more})
+
+    jobs = [job("seed=0"), job("seed=1"), job("seed=2"), job("seed=3"), job("norm=l1"), job("seed=4")]
+    standings = [
+        told("finished", 100, 20.0),  # 5 steps per second
+        told("running", 40, 4.0),  # 10
+        Standing("missing", {}),
+        told("interrupted", 60, 12.0, checkpoint=50),  # 5
+        Standing("missing", {}),  # of another kind
+        told("diverged", 3, 1.0),
+    ]
+    # Of its kind: 5, 10, 5 and 3 steps per second, the median of which (upper of four) is 5.
+    assert seconds_left(jobs, standings) == [0.0, 6.0, 20.0, 10.0, None, 0.0]
+
+
+def test_small_jobs_share_a_gpu_and_large_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    jobs = list_jobs([(str(seed), plain_config(small(tmp_path, f"seed={seed}"))) for seed in range(12)])
+
+    def visible(**options) -> list[str]:
+        return [place["CUDA_VISIBLE_DEVICES"] for place in Local(tmp_path, **options)._places(jobs)]
+
+    assert visible() == ["0", "1"]
+    assert visible(gpu_share=0.25) == ["0", "1"] * 4
+    assert visible(gpus=[1]) == ["1"]
+    assert visible(workers=3, gpu_share=0.5) == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert visible() == ["4", "6"]
+    on_cpu = list_jobs([(str(seed), plain_config(small(tmp_path, f"seed={seed}", "device=cpu"))) for seed in range(3)])
+    assert Local(tmp_path, workers=2)._places(on_cpu) == [{}, {}]
+
+
+def test_a_worker_that_dies_between_jobs_is_replaced(tmp_path: Path) -> None:
+    jobs = list_jobs([(str(seed), plain_config(small(tmp_path, f"seed={seed}"))) for seed in range(4)])
+    launcher = Local(tmp_path, workers=1)
+    ended = []
+    for job, result in launcher.launch(jobs):
+        ended.append((job.config["seed"], result.state))
+        if len(ended) == 2:
+            kill(launcher._started[-1].pid)
+            launcher._started[-1].process.join()
+    states_of = dict(ended)
+    assert states_of[0] == states_of[1] == states_of[3] == "finished"
+    assert states_of[2] in ("failed", "finished")
+    shutil.rmtree(tmp_path)

@@ -87,13 +87,17 @@ def _flags_first(arguments: list[str]) -> list[str]:
 
 def _job(config: DictConfig) -> None:
     """A single run, in this process; by a launcher other than the local one, a sweep of one."""
-    from experiments.sweeps.job import carry_out
+    from experiments.runner import plain_config
+    from experiments.sweeps.job import Result, carry_out
 
     multirun = hydra.core.hydra_config.HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
     if config.launcher.get("name") != "local" and not multirun:
         _sweep([("", config)])
         return
-    result = carry_out(config, progress=not multirun)
+    try:
+        result = carry_out(plain_config(config), progress=not multirun)
+    except WrongInput as error:
+        result = Result("wrong input", _one_line(error))
     if result.code:
         _complain(result.text, result.code)
     _results.append((Path(result.text).name, result))
@@ -101,8 +105,12 @@ def _job(config: DictConfig) -> None:
 
 def _sweep(jobs: list[tuple[str, DictConfig]]) -> None:
     """The jobs of a sweep, by its launcher."""
+    from experiments.launchers import local
     from experiments.runner import plain_config
     from experiments.sweeps.sweep import run_sweep
+
+    if jobs and jobs[0][1].launcher.get("name") == "local":
+        local.warm_up()  # workers' imports go on while this process composes
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted(number)

@@ -72,7 +72,11 @@ def run(config: DictConfig | Mapping[str, Any], *, progress: bool = False) -> Ou
         RunFailure: the run failed; its folder has the traceback.
         Interrupted: a signal asked to stop; the same call goes on.
     """
-    plain = plain_config(config)
+    return run_plain(plain_config(config), progress=progress)
+
+
+def run_plain(plain: dict[str, Any], *, progress: bool = False) -> Outcome:
+    """The same for a configuration that :func:`plain_config` has checked and made plain."""
     validate(plain)
     if plain["probe_again"] is not None:
         from experiments.again import probe_again
@@ -128,7 +132,8 @@ def plain_config(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         WrongInput: a key is missing or unknown, or a value is of the wrong type.
     """
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(config))  # type: ignore[arg-type]
+        composed = isinstance(config, DictConfig) and OmegaConf.get_type(config) is Config  # typed already
+        typed = config if composed else OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(config))  # type: ignore[arg-type]
         container = OmegaConf.to_container(typed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise WrongInput(explain(error)) from error

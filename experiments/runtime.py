@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import random
@@ -95,8 +96,9 @@ def restore_generator_states(states: Mapping[str, Any], device: torch.device) ->
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Versions of what the numbers depend on; of this process, however long it lives."""
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 

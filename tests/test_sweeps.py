@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -148,30 +149,35 @@ SHORT_JOBS = ["norm=none,batch", "seed=0,1", "steps=300", "evaluation.every=50",
 
 
 def disturbed(folder: Path, arguments: list[str], kills: int, draw: random.Random) -> list[Path]:
-    """Sweeps of ``arguments``, each killed at random moments until it is done, until ``kills`` have happened.
+    """Sweeps of ``arguments``, killed at random moments and started again, until they are done; ``kills`` in all.
 
-    The driver is killed and the sweep started again; in between, a worker.
+    By turns the driver is killed, or a worker and a moment later the driver. One moment in five lies in the start of
+    the sweep, the others at most two seconds after the first job runs.
     """
-    done, happened = [], 0
+    done: list[Path] = []
+    happened = 0
     while happened < kills:
         runs_dir = folder / f"runs{len(done)}"
-        victim = "driver"
-        for _ in range(200):
+        for attempt in range(1000):
             process = start(*arguments, runs_dir=runs_dir)
-            deadline = time.monotonic() + draw.uniform(1.0, 9.0)
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if process.poll() is None and victim == "worker" and (workers := running_workers(runs_dir)):
+
+            def going_on(process: subprocess.Popen[str] = process, runs_dir: Path = runs_dir) -> bool:
+                return process.poll() is not None or bool(running_workers(runs_dir))
+
+            if draw.random() < 0.2:
+                time.sleep(draw.uniform(0.0, 4.0))
+            else:
+                wait_until(going_on, 120)
+                time.sleep(draw.uniform(0.0, 2.0))
+            if attempt % 2 and process.poll() is None and (workers := running_workers(runs_dir)):
                 kill(draw.choice(workers))
                 happened += 1
-                time.sleep(draw.uniform(0.0, 2.0))
-            if process.poll() is None:
+                time.sleep(draw.uniform(0.0, 1.0))
+            if process.poll() is None and happened < kills:
                 process.kill()
                 happened += 1
-            victim = "worker" if victim == "driver" else "driver"
             process.communicate()
-            ended = [state in ("finished", "diverged") for state in states(runs_dir).values()]
-            if process.returncode in (0, 1) and "running" not in states(runs_dir).values() and any(ended):
+            if process.returncode in (0, 1):
                 break
         process = start(*arguments, runs_dir=runs_dir)  # what a killed worker left as failed is tried again
         process.communicate(timeout=600)

@@ -191,6 +191,15 @@ def _reason(code: int | None) -> str:
     return f"its process ended with exit code {code}"
 
 
+def warm_up() -> None:
+    """Begins to import for the workers to come, and returns at once."""
+    if hasattr(_context(), "set_forkserver_preload"):
+        from multiprocessing import forkserver
+
+        _context()
+        forkserver.ensure_running()
+
+
 def _context() -> Any:
     """How workers are made: from a server process that has imported torch already, where the system can."""
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments import store
-from experiments.composition import explain
 from experiments.data import load_data
 from experiments.errors import RunFailure, WrongInput
 from experiments.lease import RunBusy, is_held
-from experiments.runner import already_done, run
+from experiments.runner import already_done, run_plain
 from experiments.schema import validate
 
 log = logging.getLogger("experiments")
@@ -40,14 +37,17 @@ class Result:
         return {"failed": 1, "busy": 1, "wrong input": 2}.get(self.state, 0)
 
 
-def carry_out(config: Mapping[str, Any], *, progress: bool = False) -> Result:
-    """Does what is missing of one run. It raises for nothing but an interruption: one job's failure is no other's."""
+def carry_out(config: dict[str, Any], *, progress: bool = False) -> Result:
+    """Does what is missing of one run; raises for nothing but an interruption: one job's failure is no other's.
+
+    Args:
+        config: as :func:`experiments.runner.plain_config` returns it.
+        progress: draw a progress bar where standard error is a terminal.
+    """
     try:
-        outcome = run(config, progress=progress)
+        outcome = run_plain(config, progress=progress)
     except WrongInput as error:
         return Result("wrong input", _one_line(error))
-    except OmegaConfBaseException as error:
-        return Result("wrong input", explain(error))
     except RunBusy as error:
         return Result("busy", _one_line(error))
     except RunFailure as error:

@@ -100,15 +100,17 @@ def run_plain(plain: dict[str, Any], *, progress: bool = False) -> Outcome:
             return _train_and_store(folder, plain, identity, training, recorder, device, progress)
 
 
-def already_done(path: Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> Outcome | None:
-    """How the run ended, if nothing is left to do.
+def already_done(
+    path: Path, identity: Mapping[str, Any], config: Mapping[str, Any], status: Mapping[str, Any] | None = None
+) -> Outcome | None:
+    """How the run ended, if nothing is left to do; ``status`` is what its status.json says, if that is known already.
 
     Raises:
         WrongInput: the folder holds another run, or this one without the checkpoints that are now to be kept.
         RunFailure: a file there is damaged.
     """
     store.check_identity(path, identity)
-    status = store.read_status(path)
+    status = status or store.read_status(path)
     if not status:
         return None
     enough = status["state"] == "finished" and status["step"] >= config["steps"]

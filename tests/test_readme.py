@@ -16,10 +16,10 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 COMMANDS = sorted(
     {
-        line.split("#")[0].strip()
+        " ".join(line.split("#")[0].split())
         for language, block in BLOCKS
         if not language
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("python -m experiments ") and "--help" not in line
     }
 )
@@ -78,7 +78,7 @@ def test_a_users_own_normalisation_model_and_data_run(mine: Path) -> None:
 
 def test_the_readme_names_every_choice() -> None:
     conf = Path(__file__).parent.parent / "conf"
-    for group in ("model", "norm", "data", "optim", "probes", "numerics"):
+    for group in ("model", "norm", "data", "optim", "probes", "numerics", "launcher", "mirror"):
         row = next(line for line in README.splitlines() if line.startswith(f"| `{group}=`"))
         for file in (conf / group).glob("*.yaml"):
             if not file.stem.startswith("vgg_") or file.stem == "vgg_small":
@@ -112,6 +112,23 @@ def test_a_users_own_probe_runs(mine: Path) -> None:
     for step in (0, 2, 4):
         slope = records["gradients", step]["lipschitz"] * records["gradients", step]["update_norm"]
         assert abs(records["sharp", step]["loss_drop"]) == pytest.approx(slope, rel=1e-4)
+
+
+def test_the_sweep_that_the_readme_shows(tmp_path: Path) -> None:
+    lines = [line.split("#")[0].split() for line in block("status runs/mine --watch").splitlines()]
+    said = []
+    for _, _, module, *arguments in lines:
+        small = [*MLP, "steps=5"] if module == "experiments" else []
+        done = suite(*[a for a in arguments if a != "--watch"], *small, cwd=tmp_path, module=module)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    listed, first, grown, status, prune = said
+    assert "9 runs: 9 missing" in listed
+    assert "9 runs: 9 finished" in first
+    assert "9 of 12 runs are done already" in grown
+    assert "12 runs: 12 finished" in status
+    assert prune == "nothing to prune\n"
+    assert list(tmp_path.glob("runs/mine/report/*.html"))
 
 
 def test_probing_again_as_the_readme_shows(mine: Path) -> None:

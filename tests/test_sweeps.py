@@ -228,7 +228,7 @@ def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
     code, output, _ = in_process(monkeypatch, capsys, "norm=none,batch", "seed=0,1", here, "dry=true")
     assert code == 0
     assert output.count("missing") == 4
-    assert "4 runs: 4 to do" in output
+    assert "4 runs: 4 missing\n4 to do: about " in output
     assert "(from steps timed just now)" in output
     assert not (tmp_path / "runs").exists()
     assert in_process(monkeypatch, capsys, "norm=none", "seed=0,1", here)[0] == 0
@@ -240,7 +240,7 @@ def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
     code, output, _ = in_process(monkeypatch, capsys, "norm=none,batch", "seed=0,1", here, "dry=true")
     held.lease.release()
     assert code == 0
-    assert "4 runs: 1 running elsewhere, 1 finished, 2 to do" in output
+    assert "4 runs: 2 missing, 1 running elsewhere, 1 finished\n2 to do: about " in output
     assert sorted((tmp_path / "runs").rglob("*")) == before
 
 

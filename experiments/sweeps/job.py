@@ -74,21 +74,12 @@ class Job:
     """The run folder; it may not exist yet."""
     identity: dict[str, Any] = field(repr=False)
 
-    def result(self) -> Result | None:
-        """How it ended, if nothing is left to do.
-
-        Raises:
-            WrongInput, RunFailure: its folder holds something else, or a damaged file.
-        """
-        outcome = already_done(self.path, self.identity, self.config)
-        return Result(outcome.state, str(outcome.path)) if outcome else None
-
     def standing(self) -> Standing:
         """Where the run stands on the disk; reads each file of its folder once at most."""
         status: dict[str, Any] = {}
         try:
-            done = self.result()
             status = store.read_status(self.path) or {}
+            done = already_done(self.path, self.identity, self.config, status)
             if done:
                 return Standing(done.state, status)
             holder = is_held(self.path, self.config["lease_seconds"]) if status else None
@@ -97,7 +88,9 @@ class Job:
         except RunFailure as error:
             return Standing("failed", status, _one_line(error))
         if holder is not None:
-            return Standing("running", status, f"process {holder.pid} on {holder.host}")
+            limit = f"it counts as dead after lease_seconds={self.config['lease_seconds']:g} of silence"
+            heard = f"last heard of {holder.age:.0f} s ago; {limit}" if holder.age > 10 else "alive"
+            return Standing("running", status, f"process {holder.pid} on {holder.host}, {heard}")
         if status.get("state") == "running":
             return Standing("interrupted", status, f"process {status['pid']} on {status['host']} is gone")
         if status.get("state") == "diverged":

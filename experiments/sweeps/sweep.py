@@ -19,7 +19,7 @@ from experiments import store
 from experiments.errors import RunFailure
 from experiments.launchers import Launcher, build_launcher
 from experiments.lease import HEARTBEAT_SECONDS
-from experiments.sweeps.job import Job, Result, Standing, list_jobs, seconds_left, time_one_step
+from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, time_one_step
 
 POLL_SECONDS = 1.0
 """Time between two looks at runs that other processes have."""
@@ -146,8 +146,6 @@ def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
     measured: dict[str, float] = {}
     for i, (job, standing) in enumerate(zip(jobs, standings, strict=True)):
         if left[i] is None and standing.state != "wrong input":
-            from experiments.sweeps.job import kind_of
-
             kind = kind_of(job.config)
             if kind not in measured:
                 measured[kind] = time_one_step(job.config)
@@ -157,20 +155,15 @@ def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
         note = f"  {standing.note}" if standing.note else ""
         takes = "" if standing.ended or seconds is None else spell(seconds)
         print(f"{standing.state:<11} {step:>13} {takes:>8}  {job.path.name}{note}")
-    counts = Counter(_verdict(standing) for standing in standings)
-    print(f"{len(jobs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
-    todo = [job for job, standing in zip(jobs, standings, strict=True) if _verdict(standing) == "to do"]
+    counts = Counter("running elsewhere" if standing.state == "running" else standing.state for standing in standings)
+    print(f"{len(jobs)} runs: {', '.join(f'{count} {state}' for state, count in counts.most_common())}")
+    kept = ("finished", "diverged", "running", "wrong input")
+    todo = [i for i, standing in enumerate(standings) if standing.state not in kept]
     if todo:
-        total = sum(s or 0.0 for s, standing in zip(left, standings, strict=True) if _verdict(standing) == "to do")
-        at_a_time = max(1, launcher.concurrent(todo))
+        total = sum(left[i] or 0.0 for i in todo)
+        at_a_time = max(1, launcher.concurrent([jobs[i] for i in todo]))
         how = "from steps timed just now" if measured else "from runs like them"
-        print(f"about {spell(total / at_a_time)} with {at_a_time} at a time ({how})")
-
-
-def _verdict(standing: Standing) -> str:
-    if standing.ended or standing.state in ("running", "wrong input"):
-        return standing.state if standing.state != "running" else "running elsewhere"
-    return "to do"
+        print(f"{len(todo)} to do: about {spell(total / at_a_time)} with {at_a_time} at a time ({how})")
 
 
 def spell(seconds: float) -> str:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WrongInput as error:
         return _say(error, 2)
     except DamagedFile as error:
-        return _say(error, 1)
+        return _say(f"{error}; to go on without this run, move its folder elsewhere", 1)
     except BrokenPipeError:  # the reader of what is printed has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -125,6 +125,8 @@ def _card(arguments: argparse.Namespace) -> int:
     from analysis import claims
     from analysis.card import write_card
 
+    if Path(arguments.norm).is_dir() and not all(path.exists() for path in arguments.runs):
+        raise WrongInput(f"{arguments.norm} is a folder: the normalisation comes first, card NORM RUNS")
     out = arguments.out or arguments.runs[0] / "report"
     ledger = set(claims.names())
     own = [claim for claim in claims.load(arguments.claims) if claim.name not in ledger]
@@ -186,7 +188,7 @@ def _table(arguments: argparse.Namespace) -> int:
 
     path: Path = arguments.file.absolute()
     if path.suffix not in (".csv", ".parquet"):
-        raise WrongInput(f"{path.name}: a table is written to a file ending in .csv or .parquet")
+        raise WrongInput(f"{path.name}: a table is written to a file ending in .csv or .parquet, named last: RUNS FILE")
     if not path.parent.is_dir():
         raise WrongInput(f"no such folder: {path.parent}")
     frame = load_runs(arguments.runs, results_version=arguments.results_version)

@@ -31,8 +31,13 @@ def compare(
     Numbers that are positive throughout are compared as ratios, others as differences. The interval is the t-interval
     of the ledger (96 %), NaN with fewer than three seeds.
 
-    Raises WrongInput: nothing in common, no such normalisation, a metric that no run recorded; DamagedFile.
+    Raises WrongInput: a is b, nothing in common, no such normalisation, a metric that no run recorded; DamagedFile.
     """
+    if a == b:
+        raise WrongInput(f"{a} would be compared with itself: give two normalisations and their RUNS, or two sweeps")
+    for name in () if runs else (a, b):
+        if not Path(name).exists():
+            raise WrongInput(f"no such folder: {Path(name).absolute()}; to compare normalisations name their RUNS too")
     if runs:
         frame = load_runs(list(runs), results_version=results_version)
         known = set(frame["norm"].astype(str))

@@ -18,5 +18,6 @@ def near_miss(name: str, allowed: Iterable[str]) -> str:
     """The end of an error line about an unknown name: the nearest allowed name, if any, and all of them."""
     allowed = sorted(allowed)
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
+    close = close or [other for other in allowed if name and other.startswith(str(name))]  # only its beginning
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"

@@ -89,6 +89,8 @@ class Run:
         starts = _json(path).get("starts") if path.name in self.files else []
         if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
             raise DamagedFile(f"{path} is damaged: it must hold a list of starts")
+        if not all(isinstance(start.get("versions") or {}, dict) for start in starts):
+            raise DamagedFile(f"{path} is damaged: versions must be an object")
         return starts
 
     @property

@@ -6,7 +6,7 @@ import base64
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,6 @@ def write_report(
     known = sorted(figures.names(), key=lambda name: (not name.startswith("fig"), name))  # the papers' own first
     drawn = [_figure(name, figures.get(name), runs, keep) for name in known]
     drawn += [_figure(name, module, runs, keep, own=True) for name, module in own]
-    there = {figure["name"] for figure in drawn}
     context = {
         **vars(page),
         "title": page.title,
@@ -104,7 +103,7 @@ def write_report(
         "marks": MARKS,
         "claim_names": list(dict.fromkeys(verdict.claim.name for verdict in verdicts)),
         "overview": _overview(verdicts),
-        "claims": _claims(verdicts, there),
+        "claims": _claims(verdicts, {figure["name"]: figure["title"].partition(":")[0] for figure in drawn}),
         "how": HOW,
         "ledger_links": keep.links("ledger", claims.table(verdicts)),
         "figures": drawn,
@@ -195,11 +194,11 @@ def _overview(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     for setting in settings:
         words = {verdict.claim.name: verdict.word for verdict in verdicts if verdict.setting == setting}
         cells = [{"claim": name, "word": words[name]} if name in words else None for name in names]
-        rows.append({"setting": setting or "in no setting", "cells": cells})
+        rows.append({"setting": setting or "nowhere judged", "cells": cells})
     return rows
 
 
-def _claims(verdicts: Sequence[Verdict], figures_there: set[str]) -> list[dict[str, Any]]:
+def _claims(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for verdict in verdicts:
         claim = verdict.claim
@@ -210,7 +209,8 @@ def _claims(verdicts: Sequence[Verdict], figures_there: set[str]) -> list[dict[s
                 "statement": claim.statement,
                 "source": claim.source,
                 "rule": claim.rule,
-                "figure": claim.figure if claim.figure in figures_there else None,
+                "figure": claim.figure if claim.figure in titles else None,
+                "figure_title": titles.get(claim.figure or ""),
                 "verdicts": [],
             },
         )
@@ -237,7 +237,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
                 "notes": "; ".join((*([outcome.reason] if outcome.reason else []), *part.notes)),
             }
         )
-    told = [part for part in parts if part["decides"] and part["effect"]]
+    judged = verdict.word not in ("not run", "not testable")
+    told = [part for part in parts if part["decides"] and part["effect"] and judged]
     effect = ", ".join(part["effect"] for part in told[:3]) + (" …" if len(told) > 3 else "")
     seeds = f"{verdict.seeds} seed{'s' if verdict.seeds > 1 else ''}" if verdict.seeds else ""
     return {
@@ -247,14 +248,13 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "effect": effect,
         "seeds": seeds,
         "parts": parts,
-        "open": False,
     }
 
 
 def _unjudged(verdicts: Sequence[Verdict]) -> list[str]:
-    """What would have to be run for the claims that no setting decides."""
-    return [
-        f"{verdict.claim.name} is not judged: it {verdict.reason}"
-        for verdict in verdicts
-        if verdict.word == "not run" and not verdict.setting
-    ]
+    """What would have to be run for the claims that are judged in no setting."""
+    words: dict[str, set[str]] = {}
+    for verdict in verdicts:
+        words.setdefault(verdict.claim.name, set()).add(verdict.word)
+    needs = {verdict.claim.name: verdict.claim.needs for verdict in verdicts}
+    return [f"{name} is not judged: it needs {needs[name]}" for name, said in words.items() if said == {"not run"}]

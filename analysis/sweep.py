@@ -135,8 +135,8 @@ class Sweep:
             "device": [f"{start.get('device')} ({start.get('device_name')})" for start in starts],
             "threads": [str(start.get("threads")) for start in starts],
         }
-        names = sorted({name for start in starts for name in start.get("versions", {})})
-        found |= {name: [str(start.get("versions", {}).get(name)) for start in starts] for name in names}
+        names = sorted({name for start in starts for name in (start.get("versions") or {})})
+        found |= {name: [str((start.get("versions") or {}).get(name)) for start in starts] for name in names}
         found["results version"] = [str(version) for version in self.runs["results_version"]]
         return found
 

@@ -1,11 +1,12 @@
-"""What reading many runs costs: seconds and peak memory of each command, and ratios to reading the bare tables.
+"""What reading many runs costs: CPU time and peak memory of each command, and ratios to reading the bare tables.
 
     python benchmarks/many_runs.py [RUNS] [--count 1000] [--rounds 3] [--into FOLDER]
 
 RUNS are a few real ones (default runs/demo, which `make demo` leaves), multiplied to `--count` run folders with
 other seeds and learning rates in their config, named after it as runs are; their numbers are the real ones' (arrays and
 logs as hard links, Parquet as copies). Each command then runs in a process of its own, which the times and the memory
-include; rounds alternate with the baseline, and medians are printed. The baseline is what a person would write:
+include; rounds alternate with the baseline, and medians are printed. Ratios are of CPU time (user and system, all
+threads), which a busy machine changes little; wall time stands beside it. The baseline is what a person would write:
 `pandas.concat(pandas.read_parquet(file) for file in ...)`, without the runs' configurations.
 """
 
@@ -76,15 +77,15 @@ def make(original: Path, into: Path, seed: int, rate: int) -> None:
             os.link(original / name, folder / name)
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds and MiB at the peak of one process."""
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and MiB at the peak of one process."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, state, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(state)
     if process.returncode:
         sys.exit(f"failed with exit code {process.returncode}: {' '.join(command)}")
-    return time.perf_counter() - begun, used.ru_maxrss / 1024
+    return used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -112,17 +113,16 @@ def main() -> None:
         }
         if arguments.only:
             commands = {name: command for name, command in commands.items() if name in arguments.only}
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
         for _ in range(arguments.rounds):
             for name, command in commands.items():
                 found[name].append(measured(command))
-    base = statistics.median(seconds for seconds, _ in next(iter(found.values())))
-    print(f"{'':20}  seconds (least to most)   ratio   MiB")
-    for name, all_of in found.items():
-        seconds = [one for one, _ in all_of]
-        middle = statistics.median(seconds)
-        spread = f"({min(seconds):.1f} to {max(seconds):.1f})"
-        print(f"{name:20} {middle:8.1f} {spread:16} {middle / base:6.2f} {max(memory for _, memory in all_of):6.0f}")
+    middle = {name: [statistics.median(one) for one in zip(*all_of, strict=True)] for name, all_of in found.items()}
+    base = next(iter(middle.values()))[0]
+    print(f"{'':20} CPU s (least to most)    ratio  wall s   MiB")
+    for name, (cpu, wall, memory) in middle.items():
+        spread = f"({min(one[0] for one in found[name]):.1f} to {max(one[0] for one in found[name]):.1f})"
+        print(f"{name:20} {cpu:5.1f} {spread:16} {cpu / base:8.2f} {wall:7.1f} {memory:5.0f}")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from analysis import figures, load_runs, statistics
 from analysis.__main__ import main
 from analysis.errors import WrongInput
 from analysis.figures import Runs, training_curves
+from analysis.figures._draw import in_series
+from analysis.figures._rows import lengths_told
 from analysis.figures._sheet import Divergence, Panel, Sheet
 from analysis.style import NORMS, house, in_order, norm_style
 from tests.made_runs import log, write_run
@@ -142,6 +144,25 @@ MATERIAL = {
 
 def computed(table: pd.DataFrame) -> Sheet:
     return training_curves.compute(Runs(table.reset_index(drop=True)))
+
+
+@pytest.mark.parametrize("typed", ["fig04", "figure4", "Figure 4", "4", "fig4_landscape"])
+def test_a_figure_by_its_number_alone_is_a_near_miss(typed: str) -> None:
+    with pytest.raises(WrongInput, match="did you mean 'fig04_landscape'"):
+        figures.get(typed)
+
+
+def test_things_in_an_order_are_told_apart_in_grey_too() -> None:
+    styles = [in_series(place / 5) for place in range(6)]
+    assert len({style["marker"] for style in styles}) == 6
+    light = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (to_rgb(style["color"]) for style in styles)]
+    assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(light))
+
+
+def test_step_lengths_are_told_once_where_they_agree() -> None:
+    assert lengths_told({"a": "1, 2 x lr", "b": "1, 2 x lr", "c": ""}) == ("1, 2 x lr",)
+    assert lengths_told({"a": "1, 2 x lr", "b": "3 x lr"}) == ("a: 1, 2 x lr", "b: 3 x lr")
+    assert lengths_told({"a": ""}) == ()
 
 
 def test_unknown_figure() -> None:

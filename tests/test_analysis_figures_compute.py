@@ -185,7 +185,7 @@ def test_published_curves_stand_beside_the_same_setting_only(columns: dict, draw
         log = bool(columns.get("regression"))
         apart = published.distance(ours.steps, ours.median, one.curve.steps, one.curve.low, log=log)
         assert one.distances == (apart,)
-        assert f"none {apart:.2f}" in shown.notes[-1]
+        assert f"none\N{NO-BREAK SPACE}{apart:.2f}" in shown.notes[-1]
 
 
 def test_both_learning_rates_of_figure_1_have_their_own_published_curves() -> None:

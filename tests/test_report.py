@@ -102,6 +102,8 @@ def test_the_page_says_what_was_run_what_is_claimed_and_what_is_missing(page: Pa
         "diverged: digits-vgg_small-none-lr0.1-seed7 (at step 3)",
         "batch seed 7",
         "S2 is not judged: it needs classification runs of none and batch at learning rate 0.5",
+        "S6 is not judged: it needs classification runs of none and noise",
+        "figure 1 (a, b) · Figure 1",
         "0123456789ab with changes not committed",
         "cpu (A chip)",
         "2.13.0",
@@ -311,6 +313,9 @@ def test_comparing_two_sweeps(runs: Path, tmp_path: Path, capsys: pytest.Capture
     [
         (["none", "bacth", "RUNS"], "did you mean 'batch'?"),
         (["none", "batch", "RUNS", "--metric", "effective_bta"], "did you mean 'effective_beta'?"),
+        (["none", "batch", "RUNS", "--metric", "effective"], "did you mean 'effective_beta'?"),
+        (["none", "none", "RUNS"], "compared with itself"),
+        (["none", "batch"], "to compare normalisations name their RUNS too"),
         (["none", "group", "RUNS"], "no run of the normalisation 'group'"),
         (["RUNS", "RUNS/nowhere"], "no such folder"),
         (["none", "batch", "RUNS", "--csv", "x.txt"], "must end in .csv"),
@@ -344,6 +349,9 @@ def test_wrong_input_is_one_line(runs: Path, tmp_path: Path, capsys: pytest.Capt
         (["report", str(runs), "--out", str(tmp_path / "bad.py")], "cannot use"),
         (["card", "btach", str(runs)], "did you mean 'batch'?"),
         (["card", "l1"], "required"),
+        (["card", str(runs), "l1"], "the normalisation comes first"),
+        (["table", str(runs)], "required"),
+        (["table", str(tmp_path / "all.csv"), str(runs)], "named last: RUNS FILE"),
     ]:
         assert main(arguments) == 2, arguments
         caught = capsys.readouterr()
@@ -353,7 +361,14 @@ def test_wrong_input_is_one_line(runs: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "damage", [("config.json", "{"), ("records.jsonl", "{\n"), ("provenance.json", '{"starts": 3}')]
+    "damage",
+    [
+        ("config.json", "{"),
+        ("status.json", '{"state": "finished", "step": "4"}'),
+        ("records.jsonl", "{\n"),
+        ("provenance.json", '{"starts": 3}'),
+        ("provenance.json", '{"starts": [{"versions": "new"}]}'),
+    ],
 )
 def test_damage_is_one_line_and_exit_code_1(
     tmp_path: Path, damage: tuple[str, str], capsys: pytest.CaptureFixture[str]
@@ -363,6 +378,7 @@ def test_damage_is_one_line_and_exit_code_1(
     assert main(["report", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert f"{damage[0]} is damaged" in said
+    assert said.endswith("to go on without this run, move its folder elsewhere\n")
     assert said.count("\n") == 1
 
 

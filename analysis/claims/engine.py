@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,9 @@ def _compare(comparison: Comparison, records: Records, together: int) -> Part:
         if len(twice):
             said = f"runs of {term.norm} with seed {twice['seed'].iloc[0]:g} differ in other options: give one of them"
             return Part(comparison, _none("inconclusive", said))
-        numbers = term.measure.per_run(records).reindex(chosen.index).to_numpy(dtype=float)
+        # several comparisons take the same measure
+        per_run = records.once(term.measure, partial(term.measure.per_run, records))
+        numbers = per_run.reindex(chosen.index).to_numpy(dtype=float)
         coarse = np.zeros(len(chosen))
         if term.measure.resolution:
             coarse = term.measure.resolution(records).reindex(chosen.index).fillna(0).to_numpy(dtype=float)

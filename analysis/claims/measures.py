@@ -70,7 +70,8 @@ class Records:
 
     def recording(self, metric: str, batch: str | None) -> set[str]:
         """The runs that record a metric."""
-        return set(self.rows(metric, batch)["run"].unique())
+        key = ("recording", metric, batch)
+        return self.once(key, lambda: set(self.rows(metric, batch)["run"].unique()))
 
     def learnt_at(self) -> pd.Series:
         """By run: the first step whose mini-batch has 90 % accuracy; NaN: none, or no accuracy."""

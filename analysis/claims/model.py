@@ -56,8 +56,8 @@ class Region:
 
     def says(self) -> str:
         if math.isinf(self.low):
-            return f"below {self.high:g}"
-        return f"above {self.low:g}" if math.isinf(self.high) else f"between {self.low:.3g} and {self.high:.3g}"
+            return f"below {self.high:.3g}"
+        return f"above {self.low:.3g}" if math.isinf(self.high) else f"between {self.low:.3g} and {self.high:.3g}"
 
 
 @dataclass(frozen=True)

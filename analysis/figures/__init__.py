@@ -18,6 +18,7 @@ import importlib.util
 import io
 import os
 import pkgutil
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,9 @@ def names() -> list[str]:
 def get(name: str) -> FigureModule:
     """The figure of this name. Raises WrongInput with the nearest name."""
     if name not in names():
-        raise WrongInput(f"unknown figure {name!r}; {near_miss(name, names())}")
+        numbered = re.fullmatch(r"(?:fig(?:ure)?)?[ _.]*(\d+)(?:_.*)?", name, re.IGNORECASE)
+        meant = f"fig{int(numbered[1]):02d}_" if numbered else name  # "figure4", as its experiment is called
+        raise WrongInput(f"unknown figure {name!r}; {near_miss(meant, names())}")
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -31,6 +31,7 @@ ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset poin
 # Without viridis' last, palest part.
 MAP = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.02, 0.85, 256)))
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 LEVELS = ((0, (1, 1)), (0, (4, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (2, 2)))
 
 
@@ -87,7 +88,7 @@ def _head(column: Column, axes: Sequence[Axes], beside: Sequence[Column]) -> Non
 def _titles(column: Column) -> tuple[str, str]:
     setting = column.setting
     if column.title:
-        return column.title, textwrap.fill(f"{setting.title}, {setting.subtitle}", 46)
+        return column.title, textwrap.fill(setting.label, 46)
     return setting.title, textwrap.fill(setting.subtitle, 44)
 
 
@@ -140,7 +141,7 @@ def _legend(sheet: Sheet, figure: Figure | SubFigure, width: float, bands: str) 
     )
     handles = [Line2D([], [], label=norm, **norm_style(norm).line()) for norm in norms]
     seen: dict[str, float] = {c.label: c.shade for c in curves if c.label and c.shade is not None}
-    handles += [Line2D([], [], label=label, color=shaded(shade), marker="") for label, shade in seen.items()]
+    handles += [Line2D([], [], label=label, **in_series(shade)) for label, shade in seen.items()]
     if seen and all(c.shade is not None for c in curves):
         handles = handles[len(norms) :]
     if any(panel.published for panel in panels):
@@ -191,6 +192,11 @@ def shaded(shade: float) -> str:
     return to_hex(MAP(shade))
 
 
+def in_series(shade: float) -> dict[str, Any]:
+    """Keyword arguments for a line among things in an order: its colour, and a marker for readers of grey."""
+    return {"color": shaded(shade), "marker": MARKERS[round(shade * (len(MARKERS) - 1))]}
+
+
 def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:
     unit = panel.unit.partition(", ")[0].replace("^2", "²").replace("^3", "³").replace("^4", "⁴")
     lines = [line for part in re.split(r", (?![^(]*\))", panel.name) for line in textwrap.wrap(part, 24)]
@@ -232,7 +238,7 @@ def _draw_panel(panel: Panel, axes: Axes, runs: int) -> None:
 
 def _draw_curve(curve: Curve, panel: Panel, axes: Axes, order: int) -> None:
     style = norm_style(curve.norm)
-    line = style.line() if curve.shade is None else {"color": shaded(curve.shade), "marker": style.marker}
+    line = style.line() if curve.shade is None else in_series(curve.shade)
     centre, low, high = (
         np.where(drawable(v, panel.log), v, np.nan) for v in (curve.median, curve.least, curve.greatest)
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.figures._draw import sized
-from analysis.figures._rows import landscape_panels
+from analysis.figures._rows import landscape_panels, lengths_told
 from analysis.figures._runs import Runs
 from analysis.figures._settings import settings
 from analysis.figures._sheet import Column, Sheet
@@ -26,10 +26,10 @@ def landscape(runs: Runs, norms: Sequence[str], *, regression: bool) -> Sheet:
     for setting in found.drawn:
         panels, words = landscape_panels(runs, setting, norms)
         columns.append(Column(setting, panels))
-        told[words] = True
+        told[setting.label] = words
     kind = "regression" if regression else "classification"
-    notes = tuple(f"{words}" for words in told if words)
-    return Sheet(tuple(columns), f"no {kind} runs of {', '.join(norms)}\nare among these", found.left_out, notes)
+    nothing = f"no {kind} runs of {', '.join(norms)}\nare among these"
+    return Sheet(tuple(columns), nothing, found.left_out, lengths_told(told))
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from analysis.figures._draw import NOTE, draw_sheet, say
 from analysis.figures._runs import Runs
-from analysis.figures._settings import Setting, paper_layers
+from analysis.figures._settings import LAYER_NOTE, Setting, paper_layers
 from analysis.figures._sheet import Sheet
 from analysis.style import in_order, norm_style
 
@@ -117,9 +117,8 @@ def ridges(runs: Runs, found: Sequence[Setting], wanted: Sequence[str], numbers:
         chosen = [str(run["run"]) for run in names.values()]
         arrays = runs.arrays("histogram_before_normalisation", chosen, "train", [layer.name for layer in layers])
         arrays |= runs.arrays("histogram_after_normalisation", chosen, "train", [layer.name for layer in layers])
-        label = f"{setting.title}, {setting.subtitle}"
         for layer in layers:
-            rows.append((label, layer.label))
+            rows.append((setting.label, layer.label))
             for norm, run in names.items():
                 array = arrays.get((str(run["run"]), layer.name))
                 if array is None or not array.sizes["step"]:
@@ -128,7 +127,7 @@ def ridges(runs: Runs, found: Sequence[Setting], wanted: Sequence[str], numbers:
                 edges = np.asarray(array.attrs["x"], dtype=float)
                 density, outside = densities(array.to_numpy()[places], edges)
                 steps = array["step"].to_numpy()[places]
-                made.append(Ridge(label, norm, layer.label, int(run["seed"]), steps, edges, density, outside))
+                made.append(Ridge(setting.label, norm, layer.label, int(run["seed"]), steps, edges, density, outside))
     norms = in_order(norm for setting in best for norm in (*setting.norms, *wanted))
     rows = [row for row in rows if any((r.setting, r.layer) == row for r in made)]
     nothing = (
@@ -173,10 +172,11 @@ def draw_ridges(data: Ridges, figure: Figure | SubFigure) -> tuple[float, float]
             )
     words = ["height: density over its greatest; labels: training step; one run each, the lowest seed"]
     words += settings if len(settings) == 1 else []
+    words += [LAYER_NOTE] if any("(for " in layer for _, layer in data.rows) else []
     if data.left_out:
         words.append(f"not drawn: {'; '.join(data.left_out)}")
     figure.supxlabel("\n".join(words), fontsize=7)
-    return width, RIDGE_HEIGHT * len(data.rows) + 0.75
+    return width, RIDGE_HEIGHT * len(data.rows) + 0.45 + 0.15 * len(words)
 
 
 def _limits(row: Sequence[Ridge]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,14 @@ def step_lengths(runs: Runs, metric: str, setting: Setting) -> tuple[pd.DataFram
         return part, f"the paper's step lengths {', '.join(f'{m:g}' for m in multiples)} × lr"
     there = np.unique(frame["x"])
     return frame, f"step lengths {', '.join(f'{m:g}' for m in there)} × lr (the paper's grid is not recorded)"
+
+
+def lengths_told(told: Mapping[str, str]) -> tuple[str, ...]:
+    """Notes on the step lengths (as `step_lengths` words them) of settings, by their labels; once where they agree."""
+    words = {label: said for label, said in told.items() if said}
+    if len(set(words.values())) < 2:
+        return tuple(words.values())[:1]
+    return tuple(f"{label}: {said}" for label, said in words.items())
 
 
 def landscape_panels(runs: Runs, setting: Setting, wanted: Sequence[str]) -> tuple[tuple[Panel, ...], str]:

@@ -32,6 +32,10 @@ class Setting:
     runs: pd.DataFrame
 
     @property
+    def label(self) -> str:
+        return f"{self.title}, {self.subtitle}"
+
+    @property
     def norms(self) -> list[str]:
         return in_order(self.runs["norm"])
 
@@ -131,6 +135,9 @@ def plain(value: Any) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- layers
+
+
+LAYER_NOTE = "name (for N): the layer at the relative depth of the paper's layer N"
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,6 @@ def beside_published(made: Panel, setting: Setting, key: str, *, log: bool) -> P
         ends = zip(ours[one.norm], (one.low, one.high), strict=False)
         apart = [published.distance(c.steps, c.median, one.steps, v, log=log) for c, v in ends]
         found.append(Published(one, tuple(apart)))
-    told = ", ".join(f"{p.curve.norm} {'/'.join(f'{d:.2f}' for d in p.distances)}" for p in found)
+    told = ", ".join(f"{p.curve.norm}\N{NO-BREAK SPACE}{'/'.join(f'{d:.2f}' for d in p.distances)}" for p in found)
     measure = "median |log₁₀ ratio|" if log else "mean |difference|"
     return replace(made, published=tuple(found), notes=(*made.notes, f"to published, {measure}: {told}"))

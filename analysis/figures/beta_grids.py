@@ -45,13 +45,13 @@ def _panel(runs: Runs, setting: Setting, norm: str) -> Panel:
             notes.append(f"no grid from lr/{start}")
             continue
         largest = over_x(grid).rename(columns={"max": "value"})
-        made.append(curve(norm, largest, setting, f"from lr/{start}", 0.45 * place))
+        made.append(curve(norm, largest, setting, f"from lr/{start}", place / len(STARTS)))
     limit = next((part for metric in LIMITS if len(part := of_setting(runs.records(metric), setting, norm))), None)
     if limit is None:
         notes.append("no limit ‖Hg‖/‖g‖ recorded")
     else:
         made.append(curve(norm, limit, setting, "limit ‖Hg‖/‖g‖", 1.0))
-    told = [f"{c.label.removeprefix('from ')}: {plateau(c) * lr:.2g}" for c in made]
+    told = [f"{c.label}: {plateau(c) * lr:.2g}".removeprefix("from ").replace(" ", "\N{NO-BREAK SPACE}") for c in made]
     if told:
         notes.insert(0, f"last quarter × lr: {', '.join(told)}")
     levels = tuple((f"{k}/lr = 1/η_min from lr/{k}", k / lr) for k in STARTS)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.figures._draw import sized
 from analysis.figures._rows import PLAIN, TRAINING_ACCURACY, TRAINING_LOSS, layers_of, unit_of
 from analysis.figures._runs import Runs
-from analysis.figures._settings import Setting, settings
+from analysis.figures._settings import LAYER_NOTE, Setting, settings
 from analysis.figures._sheet import Column, Panel, Sheet, curves, of_setting, panel
 
 TITLE = "Figure 3: internal covariate shift as the change of gradients"
@@ -30,7 +30,7 @@ def compute(runs: Runs) -> Sheet:
         columns,
         "no runs with or without BN\nare among these",
         found.left_out,
-        notes=("name (for N): the layer at the relative depth of the paper's layer N",),
+        notes=(LAYER_NOTE,),
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.figures._draw import sized
 from analysis.figures._rows import NOISY, into_activation, unit_of
 from analysis.figures._runs import Runs
-from analysis.figures._settings import Setting, ShownLayer, paper_layers, settings
+from analysis.figures._settings import LAYER_NOTE, Setting, ShownLayer, paper_layers, settings
 from analysis.figures._sheet import Column, Panel, Sheet, curves, panel
 
 TITLE = "Figure 8: changes of the activations' moments"
@@ -31,15 +31,17 @@ SINCE = (("mean since the start", "unit_mean"), ("variance since the start", "un
 def compute(runs: Runs) -> Sheet:
     """Layers 2, 9 and 13 (or those at their depth) of two classification settings, as columns."""
     found = settings(runs, NOISY, regression=False, most=2)
-    columns = []
+    columns, notes = [], set()
     for setting in found.drawn:
         recorded = into_activation(runs, "mean_drift_since_last", setting)
         layers = paper_layers(recorded["layer"].dropna().unique(), LAYERS, regression=False)
         since = {metric: since_start(runs, metric, setting, [layer.name for layer in layers]) for _, metric in SINCE}
         columns += [Column(setting, _panels(runs, setting, layer, since), layer.label) for layer in layers]
+        notes |= {LAYER_NOTE for layer in layers if not layer.exact}
         if not layers:
             columns.append(Column(setting, (panel("change of moments", setting),)))
-    return Sheet(tuple(columns), "no classification runs of none, BN or noisy BN\nare among these", found.left_out)
+    nothing = "no classification runs of none, BN or noisy BN\nare among these"
+    return Sheet(tuple(columns), nothing, found.left_out, tuple(notes))
 
 
 def _panels(runs: Runs, setting: Setting, layer: ShownLayer, since: dict[str, pd.DataFrame]) -> tuple[Panel, ...]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures._draw import sized
 from analysis.figures._landscapes import BANDS
-from analysis.figures._rows import PLAIN, loss_unit, step_lengths, unit_of
+from analysis.figures._rows import PLAIN, lengths_told, loss_unit, step_lengths, unit_of
 from analysis.figures._runs import Runs
 from analysis.figures._settings import Setting, settings
 from analysis.figures._sheet import Column, Panel, Sheet, bands, panel
@@ -27,7 +27,8 @@ def compute(runs: Runs) -> Sheet:
     """Every setting with and without BN."""
     found = settings(runs, PLAIN)
     columns = tuple(Column(setting, _panels(runs, setting)) for setting in found.drawn)
-    return Sheet(columns, "no runs with or without BN\nare among these", found.left_out)
+    told = {setting.label: step_lengths(runs, "landscape_loss", setting)[1] for setting in found.drawn}
+    return Sheet(columns, "no runs with or without BN\nare among these", found.left_out, lengths_told(told))
 
 
 def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:

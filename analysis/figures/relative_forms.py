@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures._draw import sized
 from analysis.figures._landscapes import BANDS
-from analysis.figures._rows import layers_of, step_lengths, unit_of
+from analysis.figures._rows import layers_of, lengths_told, step_lengths, unit_of
 from analysis.figures._runs import Runs
 from analysis.figures._settings import Setting, settings
 from analysis.figures._sheet import Column, Panel, Sheet, bands, curves, of_setting, panel
@@ -32,10 +32,9 @@ def compute(runs: Runs) -> Sheet:
     for setting in found.drawn:
         panels, words = _panels(runs, setting)
         columns.append(Column(setting, panels))
-        told[words] = True
-    return Sheet(
-        tuple(columns), "no runs of none, BN or noisy BN\nare among these", found.left_out, tuple(filter(None, told))
-    )
+        told[setting.label] = words
+    nothing = "no runs of none, BN or noisy BN\nare among these"
+    return Sheet(tuple(columns), nothing, found.left_out, lengths_told(told))
 
 
 def _panels(runs: Runs, setting: Setting) -> tuple[tuple[Panel, ...], str]:

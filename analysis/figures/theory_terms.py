@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis.figures._draw import sized
 from analysis.figures._rows import unit_of
 from analysis.figures._runs import Runs
-from analysis.figures._settings import Setting, settings, spread
+from analysis.figures._settings import Setting, plain, settings, spread
 from analysis.figures._sheet import Column, Panel, Sheet, curve, of_setting, panel
 
 TITLE = "Theorem 4.1 over training: its terms, layer by layer"
@@ -73,7 +73,7 @@ def _panel(
     ]
     floor = ROUNDING if scale == "log" else 0.0
     lost = any((one.median < floor).any() for one in lines)
-    notes = (f"below {floor:g}: rounding error, not shown",) if lost else ()
+    notes = (f"below {plain(floor)}: rounding error, not shown",) if lost else ()
     return panel(name, setting, unit=unit, scale=scale, curves=tuple(lines), floor=floor, notes=notes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, nothing
-from probes.operations import Operations
+from probes.operations import Memory, Operations
 from probes.plan import Costs
 from probes.points import Before
 from probes.protocol import Field
 from probes.reductions import DifferenceProducts, Reduction
-from probes.shadow import RandomState
+from probes.shadow import RandomState, Shadow
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -135,50 +135,63 @@ def _spelled(evaluator: Evaluator, tap: str) -> str:
 
 
 def measure_costs(
-    evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed_samples: float, live_bytes: int
-) -> tuple[Costs, dict[Reduction, int]]:
-    """Operations and bytes of the network's passes, and what each second derivative adds to a forward."""
+    evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed: int, source: nn.Module
+) -> Costs:
+    """Operations and bytes of the network's passes and of each second derivative, each run once on ``batch``.
+
+    ``fixed`` is the number of samples of the fixed batch, ``source`` the network that is trained.
+    """
     shadow = evaluator.shadow
     buffers = {name: value.clone() for name, value in shadow.buffers.items()}
     evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
     state = RandomState(shadow.device)
     inputs, targets = batch
-    own = {parameter.data_ptr() for parameter in shadow.parameters.values()}
-    stored: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        if value.data_ptr() not in own:
-            stored[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        return value
-
     taps: dict[str, int] = {}
-    with evaluator.pure(True), Operations() as forward:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
-            loss, _ = evaluator.loss(inputs, targets, visit, frozenset())
+    with evaluator.pure(False), Memory() as forward_memory:
+        visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
+        evaluator.loss(inputs, targets, visit, frozenset())
+    with evaluator.pure(True), Operations() as both, Memory() as memory:
+        loss, _ = evaluator.loss(inputs, targets, nothing, frozenset())
         with Operations() as backward:
             evaluator.differentiate(loss.total, list(shadow.trainable.values()))
-    both = forward.total
-    double: dict[Reduction, int] = {}
+        del loss
+    forward = both.total - backward.total
+    double: dict[Reduction, tuple[int, int]] = {}
     for reduction in {reduction for ask in asks for reduction in ask.of_level("double")}:
-        with Operations() as counter:
+        with Operations() as counter, Memory() as needed:
             evaluator.double(Ask("train", Before(), (reduction,)), inputs, targets, {})
-        shared = 0 if isinstance(reduction, DifferenceProducts) else both - backward.total
-        double[reduction] = counter.total - shared  # those by differentiating twice share one forward pass
+        shared = 0 if isinstance(reduction, DifferenceProducts) else forward
+        double[reduction] = (counter.total - shared, needed.peak)  # those by differentiating twice share one forward
     shadow.reset(buffers)
     state.restore()
     evaluator.counts.__init__()  # type: ignore[misc]
-    costs = Costs(
-        forward=both - backward.total,
+
+    def size(tensors: Iterable[Tensor]) -> int:
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    own = next(p for p in source.parameters() if p.requires_grad).element_size()
+    clones = sum(taps[tap] for tap, overwritten in pairwise_overwritten(shadow) if overwritten)
+    return Costs(
+        forward=forward,
         backward=backward.total,
-        fixed_samples=fixed_samples,
-        parameters=sum(p.numel() * p.element_size() for p in shadow.parameters.values()),
-        buffers=sum(b.numel() * b.element_size() for b in shadow.buffers.values()),
-        live=live_bytes,
-        graph=sum(stored.values()),
+        samples=len(inputs),
+        fixed=fixed,
+        parameters=size(shadow.trainable.values()),
+        copy=size([*shadow.parameters.values(), *shadow.buffers.values()]),
+        live=size([*source.parameters(), *source.buffers()]),
+        forward_bytes=forward_memory.peak,
+        evaluation_bytes=memory.peak,
+        training_bytes=memory.peak * own // shadow.dtype.itemsize,
+        clones=clones,
         taps=taps,
+        itemsize=shadow.dtype.itemsize,
+        double=double,
     )
-    return costs, double
+
+
+def pairwise_overwritten(shadow: Shadow) -> Iterable[tuple[str, bool]]:
+    """Each tap of a chain and whether the next step works in place on it, so that a copy is made."""
+    return zip(shadow.taps, shadow.in_place[1:], strict=False)
 
 
 class Guard:

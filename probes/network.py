@@ -8,7 +8,7 @@ order they stand.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,8 @@ class View:
     layers: tuple[Layer, ...]
     parameters: tuple[str, ...]
     """Trainable parameters, in the network's order."""
-    sizes: tuple[int, ...]
-    """Number of elements of each of ``parameters``."""
-    frozen: tuple[str, ...]
-    """Parameters that are not trained."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Shape of every parameter, trained or not."""
     ordered: bool
     """Whether the network is exactly the composition of its leaves; else their order is that of execution."""
 

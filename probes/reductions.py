@@ -15,6 +15,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from probes.network import View
+
 Level = Literal["parameters", "forward", "backward", "double"]
 
 
@@ -24,12 +26,25 @@ class Reduction:
 
     level: ClassVar[Level]
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        """The shape that the answer will have.
+
+        Args:
+            view: the network.
+            names: the parameters that are looked at: all that are trained; of a Hybrid its layer's.
+            samples: of the batch.
+        """
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class LossParts(Reduction):
     """(3,): total loss, data loss, penalty."""
 
     level = "forward"
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (3,)
 
 
 # ---- of parameters; vectors over the trainable parameters in the network's order (of a Hybrid: over its layer's)
@@ -41,12 +56,18 @@ class ParameterNorms(Reduction):
 
     level = "parameters"
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (len(names),)
+
 
 @dataclass(frozen=True)
 class UpdateNorms(Reduction):
     """(parameters,): norm of the point's parameters minus theta_t."""
 
     level = "parameters"
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (len(names),)
 
 
 @dataclass(frozen=True)
@@ -56,12 +77,18 @@ class ParameterValues(Reduction):
     level = "parameters"
     parameter: str
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return view.shapes[self.parameter]
+
 
 @dataclass(frozen=True)
 class GradientNorms(Reduction):
     """(parameters,): norm of the gradient with respect to each parameter."""
 
     level = "backward"
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (len(names),)
 
 
 @dataclass(frozen=True)
@@ -70,12 +97,18 @@ class GradientComparison(Reduction):
 
     level = "backward"
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (3, len(names))
+
 
 @dataclass(frozen=True)
 class GradientProducts(Reduction):
     """(parameters,): inner product of each parameter with its gradient."""
 
     level = "backward"
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (len(names),)
 
 
 @dataclass(frozen=True)
@@ -85,12 +118,18 @@ class GradientValues(Reduction):
     level = "backward"
     parameter: str
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return view.shapes[self.parameter]
+
 
 @dataclass(frozen=True)
 class HessianProducts(Reduction):
     """(2, parameters): norm of each parameter's part of H g, and its inner product with g; Before only."""
 
     level = "double"
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (2, len(names))
 
 
 @dataclass(frozen=True)
@@ -103,8 +142,11 @@ class DifferenceProducts(Reduction):
 
     level = "double"
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (3, len(names))
 
-_SMALL, _PIECE = 2**13, 2**17
+
+SMALL, PIECE = 2**13, 2**17
 
 
 def sums(terms: Callable[..., Sequence[Tensor]], *lists: Sequence[Tensor]) -> Tensor:
@@ -117,7 +159,7 @@ def sums(terms: Callable[..., Sequence[Tensor]], *lists: Sequence[Tensor]) -> Te
         terms: maps flat float64 pieces, one of each list, to tensors of the same length that are to be summed.
         lists: tensors of equal shapes at equal places.
     """
-    small = [i for i, value in enumerate(lists[0]) if value.numel() <= _SMALL]
+    small = [i for i, value in enumerate(lists[0]) if value.numel() <= SMALL]
     found: dict[int, Tensor] = {}
     if small:
         flat = [torch.cat([values[i].detach().reshape(-1) for i in small]).double() for values in lists]
@@ -126,7 +168,7 @@ def sums(terms: Callable[..., Sequence[Tensor]], *lists: Sequence[Tensor]) -> Te
         found.update(zip(small, torch.segment_reduce(stacked, "sum", lengths=lengths), strict=True))
     for i in range(len(lists[0])):
         if i not in found:
-            pieces = zip(*(values[i].detach().reshape(-1).split(_PIECE) for values in lists), strict=True)
+            pieces = zip(*(values[i].detach().reshape(-1).split(PIECE) for values in lists), strict=True)
             parts = [torch.stack([t.sum() for t in terms(*(x.double() for x in piece))]) for piece in pieces]
             found[i] = torch.stack(parts).sum(0)
     return torch.stack([found[i] for i in range(len(lists[0]))], 1)
@@ -154,6 +196,12 @@ def comparison(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> Tens
 
 
 # ---- of taps; a unit is a channel of (samples, channels, ...), a column of (samples, features)
+
+
+def width(view: View, tap: str) -> int:
+    """Number of units of a tap."""
+    shape = view.leaf(tap).shape
+    return shape[1] if len(shape) > 1 else 1
 
 
 def by_unit(values: Tensor) -> Tensor:
@@ -193,6 +241,9 @@ class Moments(TapReduction):
         within, between = torch.cat(variances).mean(0), by_sample.var(0, correction=0)
         return torch.stack([by_sample.mean(0), within + between])
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (2, width(view, self.tap))
+
 
 @dataclass(frozen=True)
 class Histogram(TapReduction):
@@ -212,6 +263,9 @@ class Histogram(TapReduction):
             place.nan_to_num_(self.bins + 2)
             counts += torch.bincount(place.to(torch.int32), minlength=self.bins + 3)
         return counts[:-1]
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (self.bins + 2,)
 
 
 @dataclass(frozen=True)
@@ -233,6 +287,9 @@ class Quantiles(TapReduction):
         low, high, weight = _places(self.levels, chosen.shape[1])
         below, above = chosen[:, low].double(), chosen[:, high].double()
         return below + (above - below) * weight.to(values.device)
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (len(self.units), len(self.levels))
 
 
 @functools.lru_cache(maxsize=256)
@@ -262,6 +319,9 @@ class Saturated(TapReduction):
         outer = (2 * values - 1).abs() if self.activation == "sigmoid" else values.abs()
         return torch.count_nonzero(outer > self.threshold).double().reshape(1) / values.numel()
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (1,)
+
 
 @dataclass(frozen=True)
 class TapValues(TapReduction):
@@ -269,6 +329,9 @@ class TapValues(TapReduction):
 
     def reduce(self, values: Tensor) -> Tensor:
         return values.clone()
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (samples, *view.leaf(self.tap).shape[1:])
 
 
 # ---- of gradients at taps
@@ -299,6 +362,9 @@ class TapGradient(TapGradientReduction):
     def reduce(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
         return gradients[self.tap].clone()
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (samples, *view.leaf(self.tap).shape[1:])
+
 
 @dataclass(frozen=True)
 class NormalisationTerms(TapGradientReduction):
@@ -328,6 +394,9 @@ class NormalisationTerms(TapGradientReduction):
         sums = [g.square().sum(1), g.sum(1), (g * normalised).sum(1), v.square().sum(1)]
         return torch.stack([*sums, mean, variance, torch.full_like(mean, y.shape[1])])
 
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (7, width(view, self.after))
+
 
 @dataclass(frozen=True)
 class TapCurvature(Reduction):
@@ -342,3 +411,6 @@ class TapCurvature(Reduction):
     after: str
     gamma: str | None
     epsilon: float
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        return (2,)

@@ -241,7 +241,8 @@ class ProbedStep:
         generator = seeded_generator(device, self.setting.evaluator.seed, self.step, "direction", point.index)
         drawn = [torch.randn(g.shape, generator=generator, device=device).to(dtype) for g in self.gradient.values()]
         scale = norms(list(self.gradient.values())).norm() / norms(drawn).norm()
-        return names, [d * scale.to(dtype) for d in drawn]
+        torch._foreach_mul_(drawn, scale.to(dtype))
+        return names, drawn
 
 
 def to_host(results: Results) -> Results:

@@ -64,9 +64,9 @@ def training_is_not_disturbed(kind, norm, reuse):
         network, objective, spec = build_case(kind, norm)
         optimiser, probes = sgd(network, 0.05, momentum=0.9), None
         if probing:
+            chosen = all_probes("difference" if norm == "batch_renorm" else "hessian")  # it stops gradients
             probes = Probes(
-                network, objective, all_probes("difference" if norm == "batch_renorm" else "hessian"), batch_for(spec, 0),
-                learning_rate=0.05, every=1, seed=7,
+                network, objective, chosen, batch_for(spec, 0), learning_rate=0.05, every=1, seed=7,
                 fixed_batch=batch_for(spec, 99, 4), reuse_training_pass=reuse,
             )  # fmt: skip
             assert probes.view.ordered

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from probes.evaluate import Ask, Evaluator, nothing
 from probes.operations import Memory, Operations
 from probes.plan import Costs
 from probes.points import Before
-from probes.protocol import Field
+from probes.protocol import Field, Need
 from probes.reductions import DifferenceProducts, Reduction
 from probes.shadow import RandomState, Shadow
 
@@ -159,7 +160,7 @@ def measure_costs(
     double: dict[Reduction, tuple[int, int]] = {}
     for reduction in {reduction for ask in asks for reduction in ask.of_level("double")}:
         with Operations() as counter, Memory() as needed:
-            evaluator.double(Ask("train", Before(), (reduction,)), inputs, targets, {})
+            evaluator.double(Ask("train", Before(), (Need("train", Before(), reduction),)), inputs, targets, {})
         shared = 0 if isinstance(reduction, DifferenceProducts) else forward
         double[reduction] = (counter.total - shared, needed.peak)  # those by differentiating twice share one forward
     shadow.reset(buffers)
@@ -203,30 +204,53 @@ class Guard:
     """
 
     def __init__(self, network: nn.Module, thorough: bool) -> None:
-        self.network = network
+        self.modules = list(network.named_modules())
         self.marks = self._marks()
-        self.values = {name: value.detach().clone() for name, value in self._tensors().items()} if thorough else {}
+        self.values = {name: tensor.detach().clone() for name, tensor in self._tensors() if thorough}
 
-    def _tensors(self) -> dict[str, Tensor]:
-        found = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-        gradients = {f"{n}.grad": p.grad for n, p in self.network.named_parameters() if p.grad is not None}
-        return {**found, **gradients}
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.modules:
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    yield f"{path}.{name}".lstrip("."), tensor
+                    if tensor.grad is not None:
+                        yield f"{path}.{name}.grad".lstrip("."), tensor.grad
 
-    def _marks(self) -> dict[str, Any]:
-        tensors = {name: (id(value), value._version) for name, value in self._tensors().items()}
-        return {**tensors, **{f"{n}.training": m.training for n, m in self.network.named_modules()}}
+    def _marks(self) -> list[tuple[int, ...]]:
+        """For each module its mode and children, for each tensor it and its gradient, with their versions."""
+        marks: list[tuple[int, ...]] = []
+        for _, module in self.modules:
+            marks.append((module.training, *map(id, module._modules.values())))
+            for tensors in (module._parameters, module._buffers):
+                for tensor in tensors.values():
+                    grad = None if tensor is None else tensor.grad
+                    mark = (0, 0) if tensor is None else (id(tensor), tensor._version)
+                    marks.append(mark if grad is None else (*mark, id(grad), grad._version))
+        return marks
+
+    def _names(self) -> Iterator[tuple[str, ...]]:
+        """What the numbers of each mark are called."""
+        for path, module in self.modules:
+            yield (f"{path}.training", *[f"{path}.{name}" for name in module._modules])
+            for name in (*module._parameters, *module._buffers):
+                yield (f"{path}.{name}", f"{path}.{name}", f"{path}.{name}.grad", f"{path}.{name}.grad")
 
     def check(self, probe: str) -> None:
         """Raises:
         ProbeError: something of the network is not what it was.
         """
-        marks = self._marks()
-        changed = [name for name in {**self.marks, **marks} if self.marks.get(name) != marks.get(name)]
-        if not changed:
-            tensors = self._tensors()
-            changed = [name for name, value in self.values.items() if not same(value, tensors[name])]
-        if changed:
-            raise ProbeError(f"probe {probe} wrote to the network: {changed[0]!r} changed while it measured")
+        now, changed = self._marks(), None
+        if now != self.marks:
+            for names, was, mark in itertools.zip_longest(self._names(), self.marks, now, fillvalue=()):
+                if was != mark:
+                    place = next(i for i, (a, b) in enumerate(itertools.zip_longest(was, mark)) if a != b)
+                    changed = names[place] if place < len(names) else "a module"
+                    break
+        else:
+            tensors = dict(self._tensors()) if self.values else {}
+            changed = next((name for name, value in self.values.items() if not same(value, tensors[name])), None)
+        if changed is not None:
+            raise ProbeError(f"probe {probe} wrote to the network: {changed.lstrip('.')!r} changed while it measured")
 
 
 def check_answer(probe: str, answer: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Tensor]:
@@ -244,4 +268,4 @@ def check_answer(probe: str, answer: Mapping[str, Any], fields: Mapping[str, Fie
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ProbeError(f"probe {probe} returned {key!r} of shape {got}, but declared {shape}")
-    return {key: answer[key].detach().cpu() for key in fields}
+    return {key: answer[key].detach() if answer[key].is_cpu else answer[key].detach().cpu() for key in fields}

@@ -259,6 +259,7 @@ class Probes:
                         )
 
     def _measure(self, step: int, names: frozenset[str], values: Results) -> None:
+        guard: Guard | None = None
         for name in self.probes:
             if name not in names:
                 continue
@@ -266,7 +267,8 @@ class Probes:
             remembered = {"previous": self._previous.get(name, {}), "first": self._first.get(name, {})}
             known = {need: values[need] for need in declaration.needs}
             at = At(step, self._learning_rate(step), self.view, known, remembered)
-            guard = Guard(self._setting.source, thorough=name not in self._guarded)
+            if guard is None or name not in self._guarded:
+                guard = Guard(self._setting.source, thorough=name not in self._guarded)
             with torch.no_grad():
                 answer = dict(self.probes[name].measure(at))
             guard.check(name)

@@ -13,6 +13,7 @@ from probes.points import After, Along, Before, Hybrid, Point
 from probes.protocol import Need
 from probes.reductions import (
     PIECE,
+    ROWS,
     SMALL,
     DifferenceProducts,
     GradientComparison,
@@ -24,6 +25,7 @@ from probes.reductions import (
     Reduction,
     TapGradientReduction,
     TapReduction,
+    width,
 )
 
 PARAMETER_GRADIENTS = (GradientNorms, GradientComparison, GradientProducts, GradientValues)
@@ -153,11 +155,11 @@ def union(needs: Iterable[Need], view: View, has_fixed_batch: bool) -> list[Ask]
     Raises:
         ProbeError: a need that no evaluation can meet.
     """
-    asked: dict[tuple[str, Point], dict[Reduction, None]] = {}
+    asked: dict[tuple[str, Point], dict[Need, None]] = {}
     rests: set[tuple[str, Point]] = set()
     for need in needs:
         _check(need, view, has_fixed_batch)
-        asked.setdefault((need.batch, need.point), {})[need.reduction] = None
+        asked.setdefault((need.batch, need.point), {}).setdefault(need)
         if isinstance(need.reduction, GradientComparison):
             rests.add((need.batch, Before()))
         if isinstance(need.point, Hybrid):
@@ -166,10 +168,7 @@ def union(needs: Iterable[Need], view: View, has_fixed_batch: bool) -> list[Ask]
             rests.add(("train", Before()))
     for key in rests:
         asked.setdefault(key, {})
-    asks = [
-        Ask(batch, point, tuple(reductions), gradient=(batch, point) in rests)
-        for (batch, point), reductions in asked.items()
-    ]
+    asks = [Ask(batch, point, tuple(here), gradient=(batch, point) in rests) for (batch, point), here in asked.items()]
     return sorted(asks, key=lambda ask: _order(ask, view))
 
 
@@ -291,8 +290,9 @@ def _evaluation(ask: Ask, view: View, costs: Costs, reused: bool) -> float:
     backward = [costs.evaluation_bytes if ask.backward else costs.forward_bytes] if ask.forward and not reused else []
     normalisations = []
     for reduction in ask.of(NormalisationTerms):  # copies of three tensors by unit, float64 ones of a few units
-        size = costs.taps.get(reduction.before, 0)
-        normalisations.append(3 * size + 48 * min(size / costs.itemsize, 2**20))
+        count = math.prod(view.leaf(reduction.before).shape)
+        piece = max(ROWS, count // width(view, reduction.before))
+        normalisations.append(3 * costs.taps.get(reduction.before, 0) + 48 * min(count, piece))
     passes = max(sum(backward) + max(taps, default=0), *double, *normalisations, 0)
     sizes = [math.prod(view.shapes[name]) for name in view.parameters]
     small = sum(size for size in sizes if size <= SMALL)

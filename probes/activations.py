@@ -38,7 +38,8 @@ class Activations:
         units: number of units drawn per layer for percentiles and Wasserstein-1.
         levels: of the percentiles, ascending, in [0, 1].
         resolution: quantiles from which Wasserstein-1 is summed.
-        saturation: values nearer than this share to the ends of sigmoid's or tanh's range are saturated.
+        saturation: values nearer to an end of sigmoid's or tanh's range than this share of half the range are
+            saturated (at 0.05: below 0.025 or above 0.975 for sigmoid, beyond +-0.95 for tanh).
         every: measure at every that-many-th step of the base schedule.
 
     Raises:

@@ -22,8 +22,7 @@ from probes import (
 from probes.operations import Memory, Operations
 from probes.reductions import GradientValues, TapGradient, TapValues
 from tests import slow_twins as twin
-from tests.test_probes import CROSS_ENTROPY, all_probes, build, sgd, train, train_step
-from tests.test_probes_refusals import Custom
+from tests.test_probes import CROSS_ENTROPY, Custom, all_probes, build, sgd, train, train_step
 
 
 def measured_operations(probes, network, optimiser, batch, step):

@@ -14,7 +14,6 @@ from probes import (
     After,
     Along,
     Before,
-    Declaration,
     Field,
     Gradients,
     Hybrid,
@@ -29,22 +28,8 @@ from probes import (
 )
 from probes.reductions import GradientNorms, GradientValues, LossParts, Moments, TapGradient, TapValues
 from tests import slow_twins as twin
-from tests.test_probes import CROSS_ENTROPY, build
+from tests.test_probes import CROSS_ENTROPY, Custom, build
 from tests.test_probes_values import bn_gradients, one_step, taps_by_hooks
-
-
-class Custom:
-    """A user's probe from a function."""
-
-    def __init__(self, needs=(), fields=None, measure=lambda at: {}, remember=()):
-        self.declaration = Declaration(tuple(needs), fields or {}, tuple(remember))
-        self._measure = measure
-
-    def declare(self, network):
-        return self.declaration
-
-    def measure(self, at):
-        return self._measure(at)
 
 
 def test_a_users_probe_gets_whole_tensors_that_it_declares():

@@ -19,7 +19,7 @@ from probes import (
     Theory,
 )
 from probes.landscape import PRESETS
-from probes.reductions import ParameterValues
+from probes.reductions import Histogram, Moments, ParameterValues, Quantiles, TapValues, reduce_together
 from tests import slow_twins as twin
 from tests.test_probes import CROSS_ENTROPY, Custom, assert_equal_states, build, everything, sgd, train, train_step
 
@@ -101,6 +101,34 @@ def test_percentiles_and_wasserstein_are_torchs_and_exact_for_a_shift():
     torch.testing.assert_close(values["a"]["percentiles_before_normalisation.train.c2"], expected)
     moved = (network.c2.layer.bias.detach() - start)[units].abs().mean()
     torch.testing.assert_close(values["a"]["wasserstein_drift_by_update_before_normalisation.train"][0], moved)
+
+
+def test_small_taps_that_are_reduced_together_are_as_one_by_one():
+    """Taps of different widths, asked for different things; against plain torch."""
+    drawn = torch.Generator().manual_seed(0)
+    taps = {f"t{width}": torch.randn(20, width, generator=drawn, dtype=torch.float64) for width in (3, 5, 2)}
+    levels = (0.0, 0.3, 1.0)
+    chosen = {"t3": (2, 0), "t5": (4,), "t2": (0, 1)}
+    wanted = [(tap, [Moments(tap), Quantiles(tap, chosen[tap], levels), Histogram(tap, -1.0, 1.0, 4)]) for tap in taps]
+    wanted[1][1].append(Histogram("t5", -2.0, 0.0, 2))
+    wanted[2] = ("t2", [Quantiles("t2", (1,), (0.5,)), TapValues("t2"), *wanted[2][1][1:]])
+    asked = [(reductions, taps[tap]) for tap, reductions in wanted]
+    found = dict(reduce_together(asked))
+    assert len(found) == sum(len(reductions) for reductions, _ in asked)
+    for reduction, value in found.items():
+        x = taps[reduction.tap]
+        if isinstance(reduction, Moments):
+            expected = torch.stack([x.mean(0), x.var(0, correction=0)])
+        elif isinstance(reduction, Quantiles):
+            q = torch.tensor(reduction.levels, dtype=x.dtype)
+            expected = torch.quantile(x[:, list(reduction.units)], q, dim=0).T
+        elif isinstance(reduction, Histogram):
+            low, high = reduction.low, reduction.high
+            inside = torch.histogram(x.flatten(), torch.linspace(low, high, reduction.bins + 1, dtype=x.dtype)).hist
+            expected = torch.cat([(x < low).sum().view(1), inside, (x > high).sum().view(1)]).long()
+        else:
+            expected = x
+        torch.testing.assert_close(value, expected)
 
 
 def test_dead_and_saturated_fractions():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from probes.errors import ProbeError
 from probes.network import Layer, View
 from probes.points import After, Before, Point
-from probes.protocol import At, Declaration, Field, Need
+from probes.protocol import At, Declaration, Field, Need, group_sums
 from probes.randomness import seeded_generator
 from probes.reductions import Histogram, Moments, Quantiles, Saturated
 
@@ -38,7 +38,8 @@ class Activations:
         units: number of units drawn per layer for percentiles and Wasserstein-1.
         levels: of the percentiles, ascending, in [0, 1].
         resolution: quantiles from which Wasserstein-1 is summed.
-        saturation: values nearer than this share to the ends of sigmoid's or tanh's range are saturated.
+        saturation: values nearer to an end of sigmoid's or tanh's range than this share of half the range are
+            saturated (at 0.05: below 0.025 or above 0.975 for sigmoid, beyond +-0.95 for tanh).
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -72,14 +73,24 @@ class Activations:
 
     # ---- what is asked
 
-    def _sites(self, network: View) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
-        """(batch, place, [(layer, tap)])."""
-        for batch in self.batches:
-            for place in _PLACES:
-                taps = [(x.name, getattr(x, place)) for x in network.select(self.layers)]
-                found = [(name, tap) for name, tap in taps if tap is not None]
-                if found:
-                    yield batch, place, found
+    def _sites(self, network: View) -> list[_Site]:
+        """What is asked at each place on each batch: the same objects at every step, so that looking up is quick."""
+        known = getattr(self, "_known", None)
+        if known is None or known[0] is not network:
+            known = (network, [site for batch in self.batches for site in self._places(network, batch)])
+            object.__setattr__(self, "_known", known)
+        return known[1]
+
+    def _places(self, network: View, batch: str) -> Iterator[_Site]:
+        for place in _PLACES:
+            taps = [(x.name, getattr(x, place)) for x in network.select(self.layers)]
+            found = [(name, tap) for name, tap in taps if tap is not None]
+            if found:
+                only = [tap for _, tap in found]
+                moments = {p: [self._moments(batch, p, tap) for tap in only] for p in (Before(), After())}
+                quantiles = {p: [self._quantiles(network, batch, p, tap) for tap in only] for p in (Before(), After())}
+                histograms = [self._histogram(batch, tap) for tap in only]
+                yield _Site(batch, place, found, moments, quantiles, histograms)
 
     def _chosen(self, network: View, tap: str) -> tuple[int, ...]:
         shape = network.leaf(tap).shape
@@ -112,18 +123,18 @@ class Activations:
         needs: list[Need] = []
         remember: list[Need] = []
         fields: dict[str, Field] = {}
-        for batch, place, taps in self._sites(network):
-            names = tuple(name for name, _ in taps)
+        for site in self._sites(network):
             for metric, unit, point, reference in _SUMMARIES:
-                fields[f"{metric}_{place}.{batch}"] = Field(
-                    f"{metric}_{place}", unit, reference, batch, point, dims=("layer",), layer=names
+                names = tuple(name for name, _ in site.taps)
+                fields[f"{metric}_{site.place}.{site.batch}"] = Field(
+                    f"{metric}_{site.place}", unit, reference, site.batch, point, dims=("layer",), layer=names
                 )
-            for name, tap in taps:
-                start = [self._moments(batch, Before(), tap), self._quantiles(network, batch, Before(), tap)]
-                after = [self._moments(batch, After(), tap), self._quantiles(network, batch, After(), tap)]
-                needs += [*start, *after, self._histogram(batch, tap)]
-                remember += start
-                fields |= self._arrays(network, batch, place, name, tap)
+            for point_of in (site.moments, site.quantiles):
+                needs += [need for found in point_of.values() for need in found]
+                remember += point_of[Before()]
+            needs += site.histograms
+            for name, tap in site.taps:
+                fields |= self._arrays(network, site.batch, site.place, name, tap)
         for batch in self.batches:
             for metric, layers in self._saturating(network).items():
                 needs += [self._saturation(batch, layer) for layer in layers]
@@ -171,33 +182,61 @@ class Activations:
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
         answer: dict[str, Tensor] = {}
-        for batch, place, taps in self._sites(at.network):
-            rows = []
-            for name, tap in taps:
-                moments = self._moments(batch, Before(), tap)
-                quantiles = self._quantiles(at.network, batch, Before(), tap)
-                now = (at[moments], at[quantiles])
-                after = (at[self._moments(batch, After(), tap)], at[self._quantiles(at.network, batch, After(), tap)])
-                last = (at.previous(moments), at.previous(quantiles))
-                start = (at.first(moments), at.first(quantiles))
-                drifts = [value for then in (after, last, start) for value in self._drift(now, then)]
-                rows.append(torch.stack([now[0][0].mean(), now[0][1].mean(), *drifts]))
-                suffix = f"{place}.{batch}.{name}"
-                answer[f"unit_mean_{suffix}"], answer[f"unit_variance_{suffix}"] = now[0][0], now[0][1]
-                answer[f"histogram_{suffix}"] = at[self._histogram(batch, tap)]
-                answer[f"percentiles_{suffix}"] = now[1][:, : len(self.levels)]
-            for (metric, *_), values in zip(_SUMMARIES, torch.stack(rows).unbind(1), strict=True):
-                answer[f"{metric}_{place}.{batch}"] = values
+        for site in self._sites(at.network):
+            moments, quantiles = site.moments[Before()], site.quantiles[Before()]
+            now = ([at[need] for need in moments], [at[need] for need in quantiles])
+            after = ([at[need] for need in site.moments[After()]], [at[need] for need in site.quantiles[After()]])
+            last = ([at.previous(need) for need in moments], [at.previous(need) for need in quantiles])
+            start = ([at.first(need) for need in moments], [at.first(need) for need in quantiles])
+            widths = [found.shape[1] for found in now[0]]
+            summaries = [*averages(torch.cat(now[0], 1), widths)]
+            for then in (after, last, start):
+                summaries += self._drift(now, then)
+            for (metric, *_), values in zip(_SUMMARIES, summaries, strict=True):
+                answer[f"{metric}_{site.place}.{site.batch}"] = values
+            for i, (name, _) in enumerate(site.taps):
+                suffix = f"{site.place}.{site.batch}.{name}"
+                answer[f"unit_mean_{suffix}"], answer[f"unit_variance_{suffix}"] = now[0][i]
+                answer[f"histogram_{suffix}"] = at[site.histograms[i]]
+                answer[f"percentiles_{suffix}"] = now[1][i][:, : len(self.levels)]
         for batch in self.batches:
             for metric, layers in self._saturating(at.network).items():
                 answer[f"{metric}.{batch}"] = torch.cat([at[self._saturation(batch, layer)] for layer in layers])
         return answer
 
-    def _drift(self, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """|mean - mean'|, |var - var'|, averaged over units; Wasserstein-1, averaged over the drawn units."""
-        moments = (then[0] - now[0]).abs().mean(1)
-        middles = (then[1] - now[1])[:, len(self.levels) :].abs()
-        return [moments[0], moments[1], middles.mean()]
+    def _drift(self, now: _Found, then: _Found) -> list[Tensor]:
+        """(layers,) each: |mean - mean'|, |var - var'|, averaged over units; Wasserstein-1, over the drawn units."""
+        moments = averages((torch.cat(then[0], 1) - torch.cat(now[0], 1)).abs(), [x.shape[1] for x in now[0]])
+        middles = (torch.cat(then[1]) - torch.cat(now[1]))[:, len(self.levels) :].abs().mean(1)
+        return [moments[0], moments[1], averages(middles, [len(x) for x in now[1]])]
+
+
+_Found = tuple[list[Tensor], list[Tensor]]
+"""Moments and quantiles of each tap of a site."""
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What is asked before or after the normalisations (``place``) of some layers, on one batch.
+
+    Args:
+        batch, place: where.
+        taps: (layer, tap).
+        moments, quantiles: the needs of each tap, by point.
+        histograms: the needs of each tap.
+    """
+
+    batch: str
+    place: str
+    taps: list[tuple[str, str]]
+    moments: dict[Before | After, list[Need]]
+    quantiles: dict[Before | After, list[Need]]
+    histograms: list[Need]
+
+
+def averages(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(..., groups): averages over consecutive groups of the last axis, of ``lengths`` members."""
+    return group_sums(values, lengths) / torch.tensor(lengths)
 
 
 _SUMMARIES = (

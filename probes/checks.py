@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, nothing
-from probes.operations import Operations
+from probes.operations import Memory, Operations
 from probes.plan import Costs
 from probes.points import Before
-from probes.protocol import Field
+from probes.protocol import Field, Need
 from probes.reductions import DifferenceProducts, Reduction
-from probes.shadow import RandomState
+from probes.shadow import RandomState, Shadow
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -135,50 +136,63 @@ def _spelled(evaluator: Evaluator, tap: str) -> str:
 
 
 def measure_costs(
-    evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed_samples: float, live_bytes: int
-) -> tuple[Costs, dict[Reduction, int]]:
-    """Operations and bytes of the network's passes, and what each second derivative adds to a forward."""
+    evaluator: Evaluator, asks: Sequence[Ask], batch: tuple[Tensor, Tensor], fixed: int, source: nn.Module
+) -> Costs:
+    """Operations and bytes of the network's passes and of each second derivative, each run once on ``batch``.
+
+    ``fixed`` is the number of samples of the fixed batch, ``source`` the network that is trained.
+    """
     shadow = evaluator.shadow
     buffers = {name: value.clone() for name, value in shadow.buffers.items()}
     evaluator.begin(0, buffers, [module.training for module in shadow.modules], RandomState(shadow.device))
     state = RandomState(shadow.device)
     inputs, targets = batch
-    own = {parameter.data_ptr() for parameter in shadow.parameters.values()}
-    stored: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        if value.data_ptr() not in own:
-            stored[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        return value
-
     taps: dict[str, int] = {}
-    with evaluator.pure(True), Operations() as forward:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
-            loss, _ = evaluator.loss(inputs, targets, visit, frozenset())
+    with evaluator.pure(False), Memory() as forward_memory:
+        visit = lambda tap, value: taps.update({tap: value.numel() * value.element_size()})  # noqa: E731
+        evaluator.loss(inputs, targets, visit, frozenset())
+    with evaluator.pure(True), Operations() as both, Memory() as memory:
+        loss, _ = evaluator.loss(inputs, targets, nothing, frozenset())
         with Operations() as backward:
             evaluator.differentiate(loss.total, list(shadow.trainable.values()))
-    both = forward.total
-    double: dict[Reduction, int] = {}
+        del loss
+    forward = both.total - backward.total
+    double: dict[Reduction, tuple[int, int]] = {}
     for reduction in {reduction for ask in asks for reduction in ask.of_level("double")}:
-        with Operations() as counter:
-            evaluator.double(Ask("train", Before(), (reduction,)), inputs, targets, {})
-        shared = 0 if isinstance(reduction, DifferenceProducts) else both - backward.total
-        double[reduction] = counter.total - shared  # those by differentiating twice share one forward pass
+        with Operations() as counter, Memory() as needed:
+            evaluator.double(Ask("train", Before(), (Need("train", Before(), reduction),)), inputs, targets, {})
+        shared = 0 if isinstance(reduction, DifferenceProducts) else forward
+        double[reduction] = (counter.total - shared, needed.peak)  # those by differentiating twice share one forward
     shadow.reset(buffers)
     state.restore()
     evaluator.counts.__init__()  # type: ignore[misc]
-    costs = Costs(
-        forward=both - backward.total,
+
+    def size(tensors: Iterable[Tensor]) -> int:
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    own = next(p for p in source.parameters() if p.requires_grad).element_size()
+    clones = sum(taps[tap] for tap, overwritten in pairwise_overwritten(shadow) if overwritten)
+    return Costs(
+        forward=forward,
         backward=backward.total,
-        fixed_samples=fixed_samples,
-        parameters=sum(p.numel() * p.element_size() for p in shadow.parameters.values()),
-        buffers=sum(b.numel() * b.element_size() for b in shadow.buffers.values()),
-        live=live_bytes,
-        graph=sum(stored.values()),
+        samples=len(inputs),
+        fixed=fixed,
+        parameters=size(shadow.trainable.values()),
+        copy=size([*shadow.parameters.values(), *shadow.buffers.values()]),
+        live=size([*source.parameters(), *source.buffers()]),
+        forward_bytes=forward_memory.peak,
+        evaluation_bytes=memory.peak,
+        training_bytes=memory.peak * own // shadow.dtype.itemsize,
+        clones=clones,
         taps=taps,
+        itemsize=shadow.dtype.itemsize,
+        double=double,
     )
-    return costs, double
+
+
+def pairwise_overwritten(shadow: Shadow) -> Iterable[tuple[str, bool]]:
+    """Each tap of a chain and whether the next step works in place on it, so that a copy is made."""
+    return zip(shadow.taps, shadow.in_place[1:], strict=False)
 
 
 class Guard:
@@ -190,30 +204,53 @@ class Guard:
     """
 
     def __init__(self, network: nn.Module, thorough: bool) -> None:
-        self.network = network
+        self.modules = list(network.named_modules())
         self.marks = self._marks()
-        self.values = {name: value.detach().clone() for name, value in self._tensors().items()} if thorough else {}
+        self.values = {name: tensor.detach().clone() for name, tensor in self._tensors() if thorough}
 
-    def _tensors(self) -> dict[str, Tensor]:
-        found = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-        gradients = {f"{n}.grad": p.grad for n, p in self.network.named_parameters() if p.grad is not None}
-        return {**found, **gradients}
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.modules:
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    yield f"{path}.{name}".lstrip("."), tensor
+                    if tensor.grad is not None:
+                        yield f"{path}.{name}.grad".lstrip("."), tensor.grad
 
-    def _marks(self) -> dict[str, Any]:
-        tensors = {name: (id(value), value._version) for name, value in self._tensors().items()}
-        return {**tensors, **{f"{n}.training": m.training for n, m in self.network.named_modules()}}
+    def _marks(self) -> list[tuple[int, ...]]:
+        """For each module its mode and children, for each tensor it and its gradient, with their versions."""
+        marks: list[tuple[int, ...]] = []
+        for _, module in self.modules:
+            marks.append((module.training, *map(id, module._modules.values())))
+            for tensors in (module._parameters, module._buffers):
+                for tensor in tensors.values():
+                    grad = None if tensor is None else tensor.grad
+                    mark = (0, 0) if tensor is None else (id(tensor), tensor._version)
+                    marks.append(mark if grad is None else (*mark, id(grad), grad._version))
+        return marks
+
+    def _names(self) -> Iterator[tuple[str, ...]]:
+        """What the numbers of each mark are called."""
+        for path, module in self.modules:
+            yield (f"{path}.training", *[f"{path}.{name}" for name in module._modules])
+            for name in (*module._parameters, *module._buffers):
+                yield (f"{path}.{name}", f"{path}.{name}", f"{path}.{name}.grad", f"{path}.{name}.grad")
 
     def check(self, probe: str) -> None:
         """Raises:
         ProbeError: something of the network is not what it was.
         """
-        marks = self._marks()
-        changed = [name for name in {**self.marks, **marks} if self.marks.get(name) != marks.get(name)]
-        if not changed:
-            tensors = self._tensors()
-            changed = [name for name, value in self.values.items() if not same(value, tensors[name])]
-        if changed:
-            raise ProbeError(f"probe {probe} wrote to the network: {changed[0]!r} changed while it measured")
+        now, changed = self._marks(), None
+        if now != self.marks:
+            for names, was, mark in itertools.zip_longest(self._names(), self.marks, now, fillvalue=()):
+                if was != mark:
+                    place = next(i for i, (a, b) in enumerate(itertools.zip_longest(was, mark)) if a != b)
+                    changed = names[place] if place < len(names) else "a module"
+                    break
+        else:
+            tensors = dict(self._tensors()) if self.values else {}
+            changed = next((name for name, value in self.values.items() if not same(value, tensors[name])), None)
+        if changed is not None:
+            raise ProbeError(f"probe {probe} wrote to the network: {changed.lstrip('.')!r} changed while it measured")
 
 
 def check_answer(probe: str, answer: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Tensor]:
@@ -231,4 +268,4 @@ def check_answer(probe: str, answer: Mapping[str, Any], fields: Mapping[str, Fie
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ProbeError(f"probe {probe} returned {key!r} of shape {got}, but declared {shape}")
-    return {key: answer[key].detach().cpu() for key in fields}
+    return {key: answer[key].detach() if answer[key].is_cpu else answer[key].detach().cpu() for key in fields}

@@ -16,7 +16,7 @@ from probes.errors import ProbeError
 from probes.evaluate import Ask, Evaluator, Results
 from probes.network import batch_modes
 from probes.objective import Objective
-from probes.plan import Plan, make_plan, union
+from probes.plan import Plan, answer_shape, make_plan, union
 from probes.protocol import At, Declaration, Need, Probe
 from probes.reductions import DifferenceProducts
 from probes.schedule import Schedule
@@ -103,14 +103,15 @@ class Probes:
         if asks:
             check_deterministic(self.evaluator, *cast)
             self._check_differentiable(*cast)
-        samples = len(fixed[0]) / len(inputs) if fixed is not None else 0.0
-        live = sum(t.numel() * t.element_size() for t in (*source.parameters(), *source.buffers()))
-        self._costs, self._double = measure_costs(self.evaluator, asks, cast, samples, live)
+        samples = len(fixed[0]) if fixed is not None else 0
+        self._costs = measure_costs(self.evaluator, asks, cast, samples, source)
         self._plans: dict[frozenset[str], Plan] = {}
         self.plan = self._plan(frozenset(self.probes))
         self._first: dict[str, dict[Need, Tensor]] = {}
         self._previous: dict[str, dict[Need, Tensor]] = {}
         self._guarded: set[str] = set()
+        for name in self.probes:
+            self._rehearse(name)
 
     # ---- before training
 
@@ -147,8 +148,26 @@ class Probes:
     def _plan(self, names: frozenset[str]) -> Plan:
         if names not in self._plans:
             asks = self._union(name for name in self.probes if name in names)
-            self._plans[names] = make_plan(asks, self.view, self._costs, self._setting.reuse, self._double)
+            self._plans[names] = make_plan(asks, self.view, self._costs, self._setting.reuse)
         return self._plans[names]
+
+    def _rehearse(self, name: str) -> None:
+        """Lets a probe measure once on made-up values, so that what it returns is known to fit before training."""
+        needs = self.declarations[name].needs
+        shapes = {need: answer_shape(need, need.reduction, self.view, self._costs) for need in needs}
+        values = {need: torch.ones(shape, dtype=torch.float64) for need, shape in shapes.items()}
+        state, guard = RandomState(self.shadow.device), Guard(self._setting.source, thorough=True)
+        try:
+            with torch.no_grad():
+                answer = dict(self.probes[name].measure(At(0, self._learning_rate(0), self.view, values)))
+        except ProbeError:
+            raise
+        except Exception:  # it may be the values, which no network would give; if not, the first probed step will tell
+            return
+        finally:
+            state.restore()
+        guard.check(name)
+        check_answer(name, answer, self.declarations[name].fields)
 
     def due(self, step: int) -> frozenset[str]:
         """Names of the probes that measure at ``step``."""
@@ -171,17 +190,19 @@ class Probes:
         """The plan, for people: what is evaluated, what it costs and what it holds."""
         order = "in order" if self.view.ordered else "no order of leaves (hybrids take full passes)"
         share, mebibyte = self.share_of_training(), 2**20
+        trained = sum(parameter.numel() for parameter in self.shadow.trainable.values())
         multiples = {name: getattr(probe, "every", 1) for name, probe in self.probes.items()}
         spread = [f"{name} every {multiple}" for name, multiple in multiples.items() if multiple != 1]
         lines = [
             f"probes: {', '.join(self.probes) or 'none'}; {self.schedule}"
             + (f" ({', '.join(spread)})" if spread else ""),
             f"network: {type(self._setting.source).__name__}, {len(self.view.layers)} layers, {order}; "
-            f"{sum(self.view.sizes):,} parameters; evaluated in {str(self.shadow.dtype).removeprefix('torch.')}",
+            f"{trained:,} parameters; evaluated in {str(self.shadow.dtype).removeprefix('torch.')}",
             str(self.plan),
             f"share of training: {100 * share:.1f} %"
             if not math.isnan(share)
             else "share of training: length not known",
+            "passes count the network's own arithmetic; what is read off it (norms, moments, quantiles) comes on top",
             f"memory: {self.plan.held_bytes / mebibyte:.1f} MiB kept, {self.plan.peak_bytes / mebibyte:.1f} MiB more "
             f"during a probed step ({self.plan.tap_bytes / mebibyte:.1f} MiB of them taps and their gradients)",
         ]
@@ -238,6 +259,7 @@ class Probes:
                         )
 
     def _measure(self, step: int, names: frozenset[str], values: Results) -> None:
+        guard: Guard | None = None
         for name in self.probes:
             if name not in names:
                 continue
@@ -245,7 +267,8 @@ class Probes:
             remembered = {"previous": self._previous.get(name, {}), "first": self._first.get(name, {})}
             known = {need: values[need] for need in declaration.needs}
             at = At(step, self._learning_rate(step), self.view, known, remembered)
-            guard = Guard(self._setting.source, thorough=name not in self._guarded)
+            if guard is None or name not in self._guarded:
+                guard = Guard(self._setting.source, thorough=name not in self._guarded)
             with torch.no_grad():
                 answer = dict(self.probes[name].measure(at))
             guard.check(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,7 +16,13 @@ from probes.objective import Loss, Objective
 from probes.points import Point
 from probes.protocol import Need
 from probes.randomness import at_step
-from probes.reductions import Reduction, TapGradientReduction, TapReduction
+from probes.reductions import (
+    NormalisationTerms,
+    Reduction,
+    TapGradientReduction,
+    TapReduction,
+    reduce_together,
+)
 from probes.shadow import RandomState, Shadow, Visit
 
 Results = dict[Need, Tensor]
@@ -29,24 +35,29 @@ class Ask:
 
     Args:
         batch, point: where.
-        reductions: what the probes asked for.
+        needs: what the probes asked for there.
         gradient: whether the gradient here is needed by others (a walk along it, a difference from it).
     """
 
     batch: str
     point: Point
-    reductions: tuple[Reduction, ...]
+    needs: tuple[Need, ...]
     gradient: bool = False
+    reductions: tuple[Reduction, ...] = field(init=False, compare=False, repr=False)
     by_tap: Mapping[str, tuple[TapReduction, ...]] = field(init=False, compare=False, repr=False)
     hold: frozenset[str] = field(init=False, compare=False, repr=False)
+    need_of: Mapping[int, Need] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reductions", tuple(need.reduction for need in self.needs))
         by_tap: dict[str, tuple[TapReduction, ...]] = {}
         for reduction in self.of(TapReduction):
             by_tap[reduction.tap] = (*by_tap.get(reduction.tap, ()), reduction)
         object.__setattr__(self, "by_tap", by_tap)
         held = {tap for reduction in self.of(TapGradientReduction) for tap in reduction.taps()}
         object.__setattr__(self, "hold", frozenset(held))
+        # by identity: hashing a reduction takes as long as some reductions
+        object.__setattr__(self, "need_of", {id(need.reduction): need for need in self.needs})
 
     def of(self, kind: type[R]) -> list[R]:
         """Those of the reductions that are of ``kind``."""
@@ -71,23 +82,53 @@ class Ask:
         return self.backward or self.asks("forward")
 
 
-class Collector:
-    """Receives the reductions of one ask."""
+# small taps wait for each other, up to so many numbers, and are reduced together
+_SMALL_TAP, _WAITING = 2**15, 2**21
 
-    def __init__(self, ask: Ask, results: Results) -> None:
-        self.ask, self.results = ask, results
+
+class Collector:
+    """Receives the reductions of one ask.
+
+    Args:
+        ask: what is asked.
+        results: where the answers go.
+        ordered: whether a tap keeps its values after it was visited (a chain sees to that).
+    """
+
+    def __init__(self, ask: Ask, results: Results, ordered: bool = False) -> None:
+        self.ask, self.results, self.ordered = ask, results, ordered
+        self._waiting: list[tuple[Sequence[TapReduction], Tensor]] = []
+        self._numbers = 0
 
     def add(self, reduction: Reduction, value: Tensor) -> None:
         """Keeps one value."""
-        self.results[Need(self.ask.batch, self.ask.point, reduction)] = value.detach()
+        self.results[self.ask.need_of[id(reduction)]] = value.detach()
 
     def visit(self, tap: str, value: Tensor) -> None:
-        """Reduces a tap at once, so that nothing is held."""
+        """Reduces a tap at once, so that nothing is held; small ones with those that follow."""
         wanted = self.ask.by_tap.get(tap)
-        if wanted:
-            with torch.no_grad():
-                for reduction in wanted:
-                    self.add(reduction, reduction.reduce(value.detach()))
+        if not wanted:
+            return
+        if self.ordered and value.ndim == 2 and value.numel() <= _SMALL_TAP:
+            self._waiting.append((wanted, value.detach()))
+            self._numbers += value.numel()
+            if self._numbers > _WAITING:
+                self.flush()
+            return
+        with torch.no_grad():
+            for reduction in wanted:
+                self.add(reduction, reduction.reduce(value.detach()))
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Reduces the taps that wait; to be called when the network has run."""
+        alike: dict[tuple[int, torch.dtype], list[tuple[Sequence[TapReduction], Tensor]]] = {}
+        for wanted, value in self._waiting:
+            alike.setdefault((len(value), value.dtype), []).append((wanted, value))
+        self._waiting, self._numbers = [], 0
+        for taps in alike.values():
+            for reduction, found in reduce_together(taps):
+                self.add(reduction, found)
 
     def loss(self, loss: Loss) -> None:
         """The loss and its parts."""
@@ -125,8 +166,17 @@ class Collector:
     @torch.no_grad()
     def tap_gradients(self, held: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         """What is asked of the gradients at taps."""
+        values = {name: value.detach() for name, value in held.items()}
+        together: dict[int, list[NormalisationTerms]] = {}
         for reduction in self.ask.of(TapGradientReduction):
-            self.add(reduction, reduction.reduce({n: v.detach() for n, v in held.items()}, gradients))
+            y = values[reduction.taps()[0]]
+            if isinstance(reduction, NormalisationTerms) and y.ndim == 2 and y.numel() <= _SMALL_TAP:
+                together.setdefault(len(y), []).append(reduction)
+            else:
+                self.add(reduction, reduction.reduce(values, gradients))
+        for terms in together.values():
+            for reduction, found in zip(terms, NormalisationTerms.together(terms, values, gradients), strict=True):
+                self.add(reduction, found)
 
 
 def nothing(tap: str, value: Tensor) -> None:
@@ -170,13 +220,19 @@ class Evaluator:
             yield
 
     def loss(
-        self, inputs: Tensor, targets: Tensor, visit: Visit, hold: frozenset[str]
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        visit: Visit,
+        hold: frozenset[str],
+        flush: Callable[[], None] = lambda: None,
     ) -> tuple[Loss, dict[str, Tensor]]:
-        """Forward pass with the shadow's present parameters."""
+        """Forward pass with the shadow's present parameters; ``flush`` is called when the network has run."""
         held: dict[str, Tensor] = {}
 
         def forward(values: Tensor) -> Tensor:
             output, taken = self.shadow.forward(values, visit, hold)
+            flush()
             held.update(taken)
             return output
 
@@ -203,13 +259,13 @@ class Evaluator:
             start: theta_t, by parameter.
             names: parameters to take the gradient of; None for all that are trained.
         """
-        collector = Collector(ask, results)
+        collector = Collector(ask, results, self.shadow.steps is not None)
         parameters = {name: self.shadow.trainable[name] for name in names or self.shadow.trainable}
         collector.parameters(parameters, start)
         if not ask.forward:
             return None
         with self.pure(ask.backward):
-            loss, held = self.loss(inputs, targets, collector.visit, ask.hold)
+            loss, held = self.loss(inputs, targets, collector.visit, ask.hold, collector.flush)
             collector.loss(loss)
             if not ask.backward:
                 return None

@@ -10,6 +10,7 @@ from torch import Tensor
 from probes.evaluate import Ask, Collector, Evaluator, Results, nothing
 from probes.objective import weight_matrices
 from probes.points import Hybrid
+from probes.reductions import PIECE, GradientComparison, comparison
 from probes.shadow import RandomState, Shadow, Visit, walk
 
 
@@ -37,19 +38,18 @@ def hybrids(
     """
     shadow, view = evaluator.shadow, evaluator.shadow.view
     assert shadow.steps is not None
-    visit = Collector(after, results).visit if after is not None else nothing
+    of_after = Collector(after, results, ordered=True) if after is not None else None
+    visit = of_after.visit if of_after is not None else nothing
+    compared = Comparisons(results, reference)
     shadow.load(start)
     with evaluator.pure(False):
         boundary = evaluator.random
         x, position = inputs, 0
-        moved: set[str] = set()
         for ask in asks:
             point = ask.point
             assert isinstance(point, Hybrid)
             layer = view.layer(point.layer)
-            moving = [name for name in view.moved_before(point.layer, point.moves) if name not in moved]
-            moved.update(moving)
-            shadow.load({name: end[name] for name in moving})
+            shadow.load({name: end[name] for name in view.moving(position, layer.first, point.moves)})
             shadow.reset(evaluator.buffers)
             boundary.restore()
             x = _run(shadow, x, position, layer.first, visit)
@@ -63,15 +63,50 @@ def hybrids(
                 evaluator.counts.hybrids += 1
                 gradients = evaluator.differentiate(total, list(own.values()))
             del output, total
-            Collector(ask, results).gradients(dict(zip(own, gradients, strict=True)), reference, own)
-        if after is not None:
+            compared.add(ask, dict(zip(own, gradients, strict=True)), own)
+        compared.flush()
+        if after is not None and of_after is not None:
             shadow.load(end)
             shadow.reset(evaluator.buffers)
             boundary.restore()
             output = _run(shadow, x, position, len(shadow.steps), visit)
+            of_after.flush()
             evaluator.counts.forwards += 1
-            Collector(after, results).loss(evaluator.objective(lambda _: output, shadow.network, inputs, targets))
-            Collector(after, results).parameters(shadow.trainable, start)
+            of_after.loss(evaluator.objective(lambda _: output, shadow.network, inputs, targets))
+            of_after.parameters(shadow.trainable, start)
+
+
+class Comparisons:
+    """Compares the gradients of several hybrids with Before's together, where they are small."""
+
+    def __init__(self, results: Results, reference: Mapping[str, Tensor] | None) -> None:
+        self.results, self.reference = results, reference
+        self._waiting: list[tuple[Ask, Mapping[str, Tensor]]] = []
+        self._numbers = 0
+
+    def add(self, ask: Ask, gradients: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+        """Takes the gradients of one hybrid's layer, at parameters ``values``."""
+        if any(not isinstance(reduction, GradientComparison) for reduction in ask.reductions):
+            Collector(ask, self.results).gradients(gradients, self.reference, values)
+            return
+        self._waiting.append((ask, gradients))
+        self._numbers += sum(gradient.numel() for gradient in gradients.values())
+        if self._numbers > PIECE:
+            self.flush()
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Compares those that wait."""
+        if not self._waiting:
+            return
+        assert self.reference is not None
+        mine = [gradient for _, gradients in self._waiting for gradient in gradients.values()]
+        theirs = [self.reference[name] for _, gradients in self._waiting for name in gradients]
+        found = comparison(mine, theirs).split([len(gradients) for _, gradients in self._waiting], 1)
+        for (ask, _), part in zip(self._waiting, found, strict=True):
+            for reduction in ask.reductions:
+                Collector(ask, self.results).add(reduction, part)
+        self._waiting, self._numbers = [], 0
 
 
 def _run(shadow: Shadow, x: Tensor, first: int, end: int, visit: Visit) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from probes.errors import ProbeError
 from probes.network import Layer, View
 from probes.points import Before, Hybrid, Moves
-from probes.protocol import At, Declaration, Field, Need
+from probes.protocol import At, Declaration, Field, Need, group_sums
 from probes.reductions import GradientComparison, GradientNorms
 
 _BEFORE = Need("train", Before(), GradientNorms())
@@ -87,18 +87,23 @@ class InternalCovariateShift:
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
         answer = {}
+        layers = self._layers(at.network)
+        compared = torch.cat([at[self._need(layer.name)] for layer in layers], 1)  # (3, parameters of all layers)
+        place: dict[str, int] = {}
+        for layer in layers:
+            for parameter in layer.parameters:
+                place[parameter] = len(place)
         for group, members in self._groups(at.network).items():
             if not members:
                 continue
-            rows = []
-            for name, parameters in members.items():
-                own = at.network.layer(name).parameters
-                places = [own.index(parameter) for parameter in parameters]
-                comparison = at[self._need(name)]
-                difference = comparison[0, places].norm()
-                before = at[_BEFORE][at.network.places(parameters)].norm()
-                cosine = comparison[1, places].sum() / (before * comparison[2, places].norm())
-                rows.append(torch.stack([difference, difference / before, cosine]))
-            for what, values in zip(("l2", "relative", "cosine"), torch.stack(rows).unbind(1), strict=True):
+            names = [parameter for parameters in members.values() for parameter in parameters]
+            lengths = [len(parameters) for parameters in members.values()]
+            difference, product, after = compared[:, [place[name] for name in names]]
+            before = at[_BEFORE][at.network.places(names)]
+            squares = torch.stack([difference.square(), before.square(), after.square(), product])
+            sums = group_sums(squares, lengths)
+            difference, before, after = sums[:3].sqrt()
+            cosine = sums[3] / (before * after)
+            for what, values in (("l2", difference), ("relative", difference / before), ("cosine", cosine)):
                 answer[f"{group}_{what}{self._label}"] = values
         return answer

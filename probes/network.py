@@ -8,7 +8,8 @@ order they stand.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +85,8 @@ class View:
     layers: tuple[Layer, ...]
     parameters: tuple[str, ...]
     """Trainable parameters, in the network's order."""
-    sizes: tuple[int, ...]
-    """Number of elements of each of ``parameters``."""
-    frozen: tuple[str, ...]
-    """Parameters that are not trained."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Shape of every parameter, trained or not."""
     ordered: bool
     """Whether the network is exactly the composition of its leaves; else their order is that of execution."""
 
@@ -97,9 +96,8 @@ class View:
         Raises:
             ProbeError: there is none; the layers are listed.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
+        if name in self._layers:
+            return self._layers[name]
         names = [layer.name for layer in self.layers]
         close = difflib.get_close_matches(str(name), names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -114,20 +112,35 @@ class View:
 
     def leaf(self, tap: str) -> Leaf:
         """The leaf whose output is called ``tap``."""
-        for leaf in self.leaves:
-            if leaf.tap == tap:
-                return leaf
+        if tap in self._leaves:
+            return self._leaves[tap]
         raise ProbeError(f"tap {tap!r}: not in this network; its taps are {', '.join(x.tap for x in self.leaves)}")
 
     def moved_before(self, name: str, moves: Moves) -> list[str]:
         """Parameters of the leaves before layer ``name``, which Definition 2.1 moves; or of the weight leaves alone."""
-        before = self.leaves[: self.layer(name).first]
-        found = (x for leaf in before if moves == "all" or leaf.kind == "weight" for x in leaf.parameters)
+        return self.moving(0, self.layer(name).first, moves)
+
+    def moving(self, first: int, end: int, moves: Moves) -> list[str]:
+        """Parameters of the leaves from place ``first`` to before ``end``; of the weight leaves alone for "weights"."""
+        leaves = self.leaves[first:end]
+        found = (x for leaf in leaves if moves == "all" or leaf.kind == "weight" for x in leaf.parameters)
         return list(dict.fromkeys(found))
 
     def places(self, names: Iterable[str]) -> list[int]:
         """Places of the parameters ``names`` in :attr:`parameters`."""
-        return [self.parameters.index(name) for name in names]
+        return [self._places[name] for name in names]
+
+    @functools.cached_property
+    def _layers(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @functools.cached_property
+    def _leaves(self) -> dict[str, Leaf]:
+        return {leaf.tap: leaf for leaf in self.leaves}
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.parameters)}
 
 
 # Softmax and its relatives too: they stand where an activation does

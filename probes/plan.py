@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from probes.errors import ProbeError
 from probes.evaluate import Ask
@@ -11,15 +12,20 @@ from probes.network import View
 from probes.points import After, Along, Before, Hybrid, Point
 from probes.protocol import Need
 from probes.reductions import (
+    PIECE,
+    ROWS,
+    SMALL,
     DifferenceProducts,
     GradientComparison,
     GradientNorms,
     GradientProducts,
     GradientValues,
+    NormalisationTerms,
     ParameterValues,
     Reduction,
     TapGradientReduction,
     TapReduction,
+    width,
 )
 
 PARAMETER_GRADIENTS = (GradientNorms, GradientComparison, GradientProducts, GradientValues)
@@ -27,25 +33,42 @@ PARAMETER_GRADIENTS = (GradientNorms, GradientComparison, GradientProducts, Grad
 
 @dataclass(frozen=True)
 class Costs:
-    """Arithmetic of the network, in floating-point operations on the example batch, and bytes.
+    """Arithmetic and memory of the network on the example batch, measured: floating-point operations, and bytes.
 
     Args:
-        forward, backward: of one forward and one backward pass.
-        fixed_samples: samples of the fixed batch in units of the example batch's.
-        parameters, buffers: bytes of all parameters and buffers, in the type of the evaluations.
+        forward, backward: operations of one forward and one backward pass.
+        samples, fixed: samples of the example batch and of the fixed batch (0 without one).
+        parameters: bytes of the trained parameters in the type of the evaluations, as of one gradient.
+        copy: bytes of all parameters and buffers in that type.
         live: bytes of all parameters and buffers of the network itself.
-        graph: bytes that one evaluation keeps for its backward pass.
+        forward_bytes: peak of a forward pass that keeps nothing.
+        evaluation_bytes: peak of a forward and backward pass, its gradient included.
+        training_bytes: the same in the type of training.
+        clones: bytes of the taps that are copied because the next step works in place.
         taps: bytes of each tap.
+        itemsize: bytes of one number in the type of the evaluations.
+        double: (operations beyond a forward pass, peak bytes) of each second derivative that is asked.
     """
 
     forward: int
     backward: int
-    fixed_samples: float
+    samples: int
+    fixed: int
     parameters: int
-    buffers: int
+    copy: int
     live: int
-    graph: int
-    taps: dict[str, int] = field(default_factory=dict)
+    forward_bytes: int
+    evaluation_bytes: int
+    training_bytes: int
+    clones: int
+    taps: Mapping[str, int]
+    itemsize: int
+    double: Mapping[Reduction, tuple[int, int]]
+
+    @property
+    def fixed_samples(self) -> float:
+        """Samples of the fixed batch in units of the example batch's."""
+        return self.fixed / self.samples
 
     @property
     def training(self) -> int:
@@ -70,7 +93,8 @@ class Plan:
     Attributes:
         rows: the evaluations.
         held_bytes: kept for the whole run (the copy of the network).
-        peak_bytes: held during a probed step, beyond that and beyond training's own.
+        peak_bytes: held during a probed step, beyond that and beyond the peak of a plain step.
+        tap_bytes: of these, taps that are held for their gradients, the gradients included.
     """
 
     rows: tuple[Row, ...]
@@ -131,11 +155,11 @@ def union(needs: Iterable[Need], view: View, has_fixed_batch: bool) -> list[Ask]
     Raises:
         ProbeError: a need that no evaluation can meet.
     """
-    asked: dict[tuple[str, Point], dict[Reduction, None]] = {}
+    asked: dict[tuple[str, Point], dict[Need, None]] = {}
     rests: set[tuple[str, Point]] = set()
     for need in needs:
         _check(need, view, has_fixed_batch)
-        asked.setdefault((need.batch, need.point), {})[need.reduction] = None
+        asked.setdefault((need.batch, need.point), {}).setdefault(need)
         if isinstance(need.reduction, GradientComparison):
             rests.add((need.batch, Before()))
         if isinstance(need.point, Hybrid):
@@ -144,10 +168,7 @@ def union(needs: Iterable[Need], view: View, has_fixed_batch: bool) -> list[Ask]
             rests.add(("train", Before()))
     for key in rests:
         asked.setdefault(key, {})
-    asks = [
-        Ask(batch, point, tuple(reductions), gradient=(batch, point) in rests)
-        for (batch, point), reductions in asked.items()
-    ]
+    asks = [Ask(batch, point, tuple(here), gradient=(batch, point) in rests) for (batch, point), here in asked.items()]
     return sorted(asks, key=lambda ask: _order(ask, view))
 
 
@@ -192,13 +213,13 @@ def _check(need: Need, view: View, has_fixed_batch: bool) -> None:
     for tap in taps:
         view.leaf(tap)
     parameter = getattr(reduction, "parameter", None)
-    if isinstance(reduction, ParameterValues) and parameter in view.frozen:
+    if isinstance(reduction, ParameterValues) and parameter in view.shapes:
         return
     if parameter is not None and parameter not in view.parameters:
         raise ProbeError(f"parameter {parameter!r}: not trained here; there are {', '.join(view.parameters)}")
 
 
-def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double: Mapping[Reduction, int]) -> Plan:
+def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool) -> Plan:
     """The plan for ``asks``.
 
     Args:
@@ -206,7 +227,6 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
         view: the network.
         costs: its arithmetic and bytes.
         reuse: whether the training pass itself is the evaluation Before on the training batch.
-        double: operations that each Hessian-vector product adds to a forward pass, measured.
     """
     rows = []
     for batch in ("train", "fixed"):
@@ -231,15 +251,59 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool, double
                 operations = costs.training if ask.backward else costs.forward if ask.forward else 0
             if ask.asks("double"):
                 twice = any(not isinstance(r, DifferenceProducts) for r in ask.of_level("double"))
-                operations += twice * costs.forward + sum(double[reduction] for reduction in ask.of_level("double"))
+                operations += twice * costs.forward + sum(
+                    costs.double[reduction][0] for reduction in ask.of_level("double")
+                )
             rows.append(Row(ask, how, scale * operations / max(costs.training, 1), scale * operations))
-    taps = max((2 * sum(costs.taps.get(tap, 0) for tap in ask.hold) for ask in asks), default=0)
-    evaluated = any(row.ask.backward and row.operations for row in rows)
-    gradients = (0 if reuse else 1) + (1 if evaluated else 0)
+    peak, taps = _peak(asks, view, costs, reuse)
+    return Plan(tuple(rows), reuse, costs.copy, peak, taps)
+
+
+def _peak(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool) -> tuple[int, int]:
+    """Bytes of a probed step beyond the peak of a plain one, and those of them that are held taps.
+
+    During the training pass theta_t is kept, and the taps that it holds if it is reused; after it, when its graph is
+    gone, theta_t, gradients, all answers, and the largest of the evaluations.
+    """
+    if not asks:
+        return 0, 0
+    held = {ask: 2 * _scaled(ask, costs, sum(costs.taps.get(tap, 0) for tap in ask.hold)) for ask in asks}
+    live = [ask for ask in asks if reuse and ask.batch == "train" and isinstance(ask.point, Before)]
+    answers = sum(math.prod(answer_shape(ask, reduction, view, costs)) for ask in asks for reduction in ask.reductions)
+    during = costs.live + sum(held[ask] + costs.clones for ask in live) + 8 * answers
+    gradients = sum(ask.gradient for ask in asks) + 1  # each one that others rest on; .grad, as training left it
     gradients += any(isinstance(ask.point, Along) and ask.point.direction != "gradient" for ask in asks)
-    gradients += any(ask.batch == "fixed" and ask.gradient for ask in asks)
-    peak = costs.live + gradients * costs.parameters + taps + (costs.graph if evaluated else 0)
-    return Plan(tuple(rows), reuse, costs.parameters + costs.buffers, peak, taps)
+    evaluated = max(held[ask] + _evaluation(ask, view, costs, reused=ask in live) for ask in asks)
+    # for the one transfer, answers are there in float64 each and joined, too
+    after = costs.live + gradients * costs.parameters + max(8 * answers + evaluated, 24 * answers)
+    return int(max(during, after - costs.training_bytes)), int(max(held.values()))
+
+
+def _scaled(ask: Ask, costs: Costs, size: float) -> float:
+    return size * (costs.fixed_samples if ask.batch == "fixed" else 1)
+
+
+def _evaluation(ask: Ask, view: View, costs: Costs, reused: bool) -> float:
+    """Peak bytes of one evaluation: its passes, or what is read off it while and after they run."""
+    taps = [2 * costs.taps.get(tap, 0) for tap in ask.by_tap]  # Moments and Quantiles copy one tap at a time
+    double = [costs.double[reduction][1] for reduction in ask.of_level("double")]
+    backward = [costs.evaluation_bytes if ask.backward else costs.forward_bytes] if ask.forward and not reused else []
+    normalisations = []
+    for reduction in ask.of(NormalisationTerms):  # copies of three tensors by unit, float64 ones of a few units
+        count = math.prod(view.leaf(reduction.before).shape)
+        piece = max(ROWS, count // width(view, reduction.before))
+        normalisations.append(3 * costs.taps.get(reduction.before, 0) + 48 * min(count, piece))
+    passes = max(sum(backward) + max(taps, default=0), *double, *normalisations, 0)
+    sizes = [math.prod(view.shapes[name]) for name in view.parameters]
+    small = sum(size for size in sizes if size <= SMALL)
+    pieces = max(72 * small, 40 * min(PIECE, max(sizes)))  # two float64 copies, up to three terms
+    return max(_scaled(ask, costs, passes), costs.parameters + pieces)
+
+
+def answer_shape(at: Ask | Need, reduction: Reduction, view: View, costs: Costs) -> tuple[int, ...]:
+    """The shape of the answer to ``reduction`` at a point of a batch."""
+    names = view.layer(at.point.layer).parameters if isinstance(at.point, Hybrid) else view.parameters
+    return reduction.shape(view, names, costs.samples if at.batch == "train" else costs.fixed)
 
 
 def is_before(point: Hybrid, view: View) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,6 +23,14 @@ class Need:
     batch: str
     point: Point
     reduction: Reduction
+
+    def __post_init__(self) -> None:
+        # hundreds are looked up at a probed step, and the fields are nested; points without fields hash alike
+        kinds = (type(self.point).__name__, type(self.reduction).__name__)
+        object.__setattr__(self, "_hash", hash((self.batch, *kinds, self.point, self.reduction)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,19 @@ class Probe(Protocol):
         """Pure: reductions in, one tensor for each declared field out; no state between steps."""
 
 
-def layer_norms(values: Tensor, network: View, groups: Iterable[Iterable[str]]) -> Tensor:
+def layer_norms(values: Tensor, network: View, groups: Iterable[Sequence[str]]) -> Tensor:
     """(groups,): Euclidean norm over each group of parameters, from (parameters,) norms."""
-    return torch.stack([values[network.places(names)].square().sum().sqrt() for names in groups])
+    return layer_sums(values.square(), network, groups).sqrt()
 
 
-def layer_sums(values: Tensor, network: View, groups: Iterable[Iterable[str]]) -> Tensor:
+def layer_sums(values: Tensor, network: View, groups: Iterable[Sequence[str]]) -> Tensor:
     """(groups,): sum over each group of parameters, from (parameters,) values."""
-    return torch.stack([values[network.places(names)].sum() for names in groups])
+    groups = list(groups)
+    places = [place for names in groups for place in network.places(names)]
+    return group_sums(values[places], [len(names) for names in groups])
+
+
+def group_sums(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(..., groups): sums over consecutive groups of the last axis, of ``lengths`` members."""
+    by_member = values.movedim(-1, 0).contiguous()
+    return torch.segment_reduce(by_member, "sum", lengths=torch.tensor(lengths)).movedim(0, -1)

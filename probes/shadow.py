@@ -146,8 +146,7 @@ class Shadow:
             leaves=tuple(leaves),
             layers=layers_of(self.network, tuple(leaves)),
             parameters=tuple(self.trainable),
-            sizes=tuple(parameter.numel() for parameter in self.trainable.values()),
-            frozen=tuple(name for name in self.parameters if name not in self.trainable),
+            shapes={name: tuple(parameter.shape) for name, parameter in self.parameters.items()},
             ordered=self.steps is not None,
         )
         self.operations = sum(leaf.operations for leaf in leaves)

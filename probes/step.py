@@ -14,6 +14,7 @@ from probes.evaluate import Ask, Collector, Evaluator, Results
 from probes.hybrid import hybrids
 from probes.plan import Plan, after_in_ascent, is_before
 from probes.points import After, Along, Before, Hybrid, Point
+from probes.protocol import Need
 from probes.randomness import seeded_generator
 from probes.reductions import norms
 from probes.shadow import RandomState, Shadow, walk
@@ -65,7 +66,8 @@ class ProbedStep:
         self.inputs, self.targets = inputs, targets
         source, shadow = setting.source, setting.shadow
         self.random = RandomState(shadow.device)
-        live, buffers = setting.live(), dict(source.named_buffers())
+        self.live = live = setting.live()
+        buffers = dict(source.named_buffers())
         for ours, theirs in ((shadow.parameters, live), (shadow.buffers, buffers)):
             if {n: t.shape for n, t in ours.items()} != {n: t.shape for n, t in theirs.items()}:
                 raise ProbeError(
@@ -97,8 +99,9 @@ class ProbedStep:
         self.random = RandomState(shadow.device)  # what this pass draws from, whatever the step drew before it
         self._mark_gradients()
         steps = [link.bind(source) for link in shadow.links]
-        visit = Collector(self.live_ask, self.results).visit
-        output, self.held = walk(shadow.taps, steps, shadow.in_place, inputs, visit, self.live_ask.hold)
+        collector = Collector(self.live_ask, self.results, ordered=True)
+        output, self.held = walk(shadow.taps, steps, shadow.in_place, inputs, collector.visit, self.live_ask.hold)
+        collector.flush()
         for value in self.held.values():
             if value.requires_grad:
                 value.retain_grad()
@@ -113,14 +116,13 @@ class ProbedStep:
         """
         self.versions: dict[str, int] = {}
         self._marks: list[RemovableHandle] = []
-        live = self.setting.live()
         for name in self.setting.shadow.trainable:
 
             def mark(parameter: Tensor, name: str = name) -> None:
                 assert parameter.grad is not None
                 self.versions[name] = parameter.grad._version
 
-            self._marks.append(live[name].register_post_accumulate_grad_hook(mark))
+            self._marks.append(self.live[name].register_post_accumulate_grad_hook(mark))
 
     def close(self) -> None:
         """Takes the marks off the live network."""
@@ -130,7 +132,7 @@ class ProbedStep:
     def evaluate(self) -> Results:
         """Everything planned; float64 tensors on the CPU."""
         setting = self.setting
-        live = setting.live()
+        self.live = live = setting.live()
         self.end = {name: live[name].detach() for name in setting.shadow.trainable}
         self.learning_rate = setting.learning_rate(self.step)
         setting.evaluator.begin(self.step, self.buffers, self.modes, self.random)
@@ -184,7 +186,7 @@ class ProbedStep:
         shadow, collector = self.setting.shadow, Collector(ask, self.results)
         if self.output is None:
             raise ProbeError("reuse_training_pass: the step must run forward exactly once, on the batch's own inputs")
-        live = self.setting.live()
+        live = self.live
         if all(live[name].grad is None for name in shadow.trainable):
             raise ProbeError("reuse_training_pass: the step must leave its gradient in .grad, but there is none")
         found = {}
@@ -241,13 +243,18 @@ class ProbedStep:
         generator = seeded_generator(device, self.setting.evaluator.seed, self.step, "direction", point.index)
         drawn = [torch.randn(g.shape, generator=generator, device=device).to(dtype) for g in self.gradient.values()]
         scale = norms(list(self.gradient.values())).norm() / norms(drawn).norm()
-        return names, [d * scale.to(dtype) for d in drawn]
+        torch._foreach_mul_(drawn, scale.to(dtype))
+        return names, drawn
 
 
 def to_host(results: Results) -> Results:
     """All values as float64 on the CPU, in one transfer."""
     if not results:
         return {}
-    flat = torch.cat([value.detach().reshape(-1).double() for value in results.values()]).cpu()
-    parts = flat.split([value.numel() for value in results.values()])
-    return {need: part.reshape(value.shape) for (need, value), part in zip(results.items(), parts, strict=True)}
+    kinds: dict[torch.dtype, list[Need]] = {}
+    for need, value in results.items():
+        kinds.setdefault(value.dtype, []).append(need)
+    joined = [torch.cat([results[need].reshape(-1) for need in needs]).double() for needs in kinds.values()]
+    order = [need for needs in kinds.values() for need in needs]
+    parts = torch.cat(joined).cpu().split([results[need].numel() for need in order])
+    return {need: part.view(results[need].shape) for need, part in zip(order, parts, strict=True)}

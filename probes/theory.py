@@ -11,7 +11,7 @@ from torch import Tensor
 from probes.errors import ProbeError
 from probes.network import Layer, View
 from probes.points import Before
-from probes.protocol import At, Declaration, Field, Need
+from probes.protocol import At, Declaration, Field, Need, group_sums
 from probes.reductions import NormalisationTerms, ParameterValues, TapCurvature
 
 
@@ -100,36 +100,45 @@ class Theory:
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
-        answer: dict[str, Tensor] = {}
-        rows: list[Tensor] = []
-        for layer in self._layers(at.network):
-            unit = self._units(at, layer)
-            left, right, printed = unit["activation_gradient_squared"], unit["right_hand_side"], unit["as_printed"]
-            scale = unit["sigma"]
-            row = [left.sum(), right.sum(), (left - right).abs().sum() / left.sum()]
-            row += [unit[name].sum() for name in ("scaling_term", "mean_term", "correlation_term")]
-            # a difference within float32's rounding is no violation
-            row += [printed.sum(), (left > printed + 1e-4 * left).double().mean()]
-            row += [scale.mean(), scale.median(), scale.max()]
-            row += [unit["gamma_over_sigma"].mean(), unit["shift_over_sigma"].abs().mean()]
-            if self.curvature:
-                along, above = at[self._curvature(layer)]
-                row += [along, above - unit["bend"].sum(), above, unit["bend"].sum()]
-            rows.append(torch.stack(row))
-            answer |= {f"{metric}.{layer.name}": unit[metric] for metric, _ in _ARRAYS}
+        layers = self._layers(at.network)
+        if not layers:
+            return {}
+        unit = self._units(at, layers)
+        widths = [at[self._terms(layer)].shape[1] for layer in layers]
+        each = {name: values.split(widths) for name, values in unit.items()}
+        left, right, printed = unit["activation_gradient_squared"], unit["right_hand_side"], unit["as_printed"]
+        # a difference within float32's rounding is no violation
+        violated = (left > printed + 1e-4 * left).double()
+        terms = [unit[name] for name in ("scaling_term", "mean_term", "correlation_term")]
+        ratios = [unit["gamma_over_sigma"], unit["shift_over_sigma"].abs()]
+        columns = [left, right, (left - right).abs(), *terms, printed, violated, unit["sigma"], *ratios, unit["bend"]]
+        sums = group_sums(torch.stack(columns), widths)
+        total, of_right, error, scaling, of_mean, correlation, of_printed, share, sigma, gamma, shift, bend = sums
+        units = torch.tensor(widths)
+        row = [total, of_right, error / total, scaling, of_mean, correlation, of_printed, share / units, sigma / units]
+        row += [torch.stack([values.median() for values in each["sigma"]])]
+        row += [torch.stack([values.max() for values in each["sigma"]]), gamma / units, shift / units]
+        if self.curvature:
+            along, above = torch.stack([at[self._curvature(layer)] for layer in layers], 1)
+            row += [along, above - bend, above, bend]
         metrics = _RECORDS + (_CURVATURE if self.curvature else ())
-        if rows:
-            answer |= dict(zip((m for m, *_ in metrics), torch.stack(rows).unbind(1), strict=True))
+        answer = dict(zip((m for m, *_ in metrics), row, strict=True))
+        for metric, _ in _ARRAYS:
+            answer |= {f"{metric}.{layer.name}": found for layer, found in zip(layers, each[metric], strict=True)}
         return answer
 
-    def _units(self, at: At, layer: Layer) -> dict[str, Tensor]:
-        """The terms, unit by unit."""
-        norm_squared, total, correlation, left, mean, variance, count = at[self._terms(layer)]
-        m = count[0].item()
-        affine = [at[need] for need in self._affine(layer)]
-        gamma = affine[0].reshape(-1) if layer.gamma is not None else torch.ones_like(mean)
-        beta = affine[-1].reshape(-1) if layer.beta is not None else torch.zeros_like(mean)
-        eps = layer.batch_norm_epsilon or 0.0
+    def _units(self, at: At, layers: list[Layer]) -> dict[str, Tensor]:
+        """The terms, unit by unit, of all layers one after the other."""
+        found = [at[self._terms(layer)] for layer in layers]
+        norm_squared, total, correlation, left, mean, variance, m = torch.cat(found, 1)
+        gammas, betas, epsilons = [], [], []
+        for layer, terms in zip(layers, found, strict=True):
+            one = torch.ones_like(terms[0])
+            affine = {need.reduction.parameter: at[need].reshape(-1) for need in self._affine(layer)}  # type: ignore[attr-defined]
+            gammas.append(affine[layer.gamma] if layer.gamma is not None else one)
+            betas.append(affine[layer.beta] if layer.beta is not None else 0 * one)
+            epsilons.append(one * (layer.batch_norm_epsilon or 0.0))
+        gamma, beta, eps = torch.cat(gammas), torch.cat(betas), torch.cat(epsilons)
         squared = variance + eps
         scale = gamma.square() / squared
         scaling, of_mean = scale * norm_squared, scale * total.square() / m
@@ -141,7 +150,7 @@ class Theory:
         return {
             "activation_gradient_squared": left,
             "right_hand_side": scaling - of_mean - of_correlation,
-            "as_printed": scaling - of_mean - scale * correlation.square() / m**0.5,
+            "as_printed": scaling - of_mean - scale * correlation.square() / m.sqrt(),
             "scaling_term": scaling,
             "mean_term": of_mean,
             "correlation_term": of_correlation,

@@ -270,7 +270,7 @@ def at_modules(before, batch, names, values=None):
         network.get_submodule(name).register_forward_pre_hook(lambda m, a, n=name: enter(m, a, n))
         network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: leave(m, a, o, n))
     inputs, targets = (v.double() if v.is_floating_point() else v for v in batch)
-    inputs.requires_grad_()
+    inputs = inputs.clone().requires_grad_()
     state = torch.get_rng_state()
     torch.set_rng_state(before.random_state)
     with at_step(before.seed, before.step):

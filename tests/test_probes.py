@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from probes import Gradients, InternalCovariateShift, Landscape, Objective, Probes
+from probes import Declaration, Gradients, InternalCovariateShift, Landscape, Objective, Probes
 from probes.randomness import at_step
 from tests import slow_twins as twin
 
@@ -27,6 +27,20 @@ def all_probes():
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
     }
+
+
+class Custom:
+    """A user's probe from a function."""
+
+    def __init__(self, needs=(), fields=None, measure=lambda at: {}, remember=()):
+        self.declaration = Declaration(tuple(needs), fields or {}, tuple(remember))
+        self._measure = measure
+
+    def declare(self, network):
+        return self.declaration
+
+    def measure(self, at):
+        return self._measure(at)
 
 
 def sgd(network, lr=0.1, momentum=0.0):
@@ -292,7 +306,7 @@ def test_difference_limit_meets_the_hessian_limit():
 
 @pytest.mark.parametrize("norm", ["none", "noisy", "weight"])
 def test_along_one_is_after_for_plain_gradient_descent(norm):
-    from probes import After, Along, Declaration, Field, Need
+    from probes import After, Along, Field, Need
     from probes.reductions import GradientNorms, LossParts
 
     needs = [Need("train", p, r()) for p in (After(), Along(1.0)) for r in (LossParts, GradientNorms)]

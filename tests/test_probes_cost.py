@@ -1,4 +1,4 @@
-"""Counted passes are the plan's; off schedule there are none."""
+"""Counted passes and measured memory are the plan's; off schedule there are no passes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from probes import Gradients, InternalCovariateShift, Landscape, Schedule
-from probes.operations import Operations
+from experiments.data.batches import DataSpec
+from experiments.models import build_model
+from probes import (
+    Activations,
+    Before,
+    Gradients,
+    InternalCovariateShift,
+    Landscape,
+    Need,
+    Objective,
+    Schedule,
+    Theory,
+)
+from probes.operations import Memory, Operations
+from probes.reductions import GradientValues, TapGradient, TapValues
 from tests import slow_twins as twin
-from tests.test_probes import all_probes, build, sgd, train, train_step
+from tests.test_probes import CROSS_ENTROPY, Custom, all_probes, build, sgd, train, train_step
 
 
 def measured_operations(probes, network, optimiser, batch, step):
@@ -26,10 +39,10 @@ def measured_operations(probes, network, optimiser, batch, step):
 
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("norm", ["none", "batch", "weight"])
-@pytest.mark.parametrize("chosen", ["all", "landscape", "gradients", "ics", "hessian"])
+@pytest.mark.parametrize("chosen", ["all", "landscape", "gradients", "ics", "hessian", "difference"])
 def test_counted_passes_are_the_plans(chosen, norm, reuse):
     network = twin.conv_net(norm)
-    probes = all_probes() if chosen == "all" else {chosen: all_probes().get(chosen, Landscape(limit="hessian"))}
+    probes = all_probes() if chosen == "all" else {chosen: all_probes().get(chosen) or Landscape(limit=chosen)}
     engine = build(network, None, probes, reuse_training_pass=reuse)
     operations, training = measured_operations(engine, network, sgd(network), twin.image_batch(), 0)
     assert engine.plan.operations == operations
@@ -69,6 +82,67 @@ def test_probes_measure_at_multiples_of_the_base_schedule_and_share():
     ]  # fmt: skip
     few = build(network, None, {"gradients": Gradients()}, every=3).plan.passes
     assert probes.share_of_training() == pytest.approx((probes.plan.passes + few) / 6)
+
+
+def test_memory_counts_what_lives():
+    with Memory() as memory:
+        a = torch.ones(1000)  # 4,000 bytes
+        b = a.view(10, 100) + 1
+        b.mul_(2)
+        del a
+        assert memory.now == 4000
+        c = b.double()
+        del b, c
+    assert (memory.now, memory.peak) == (0, 12000)
+
+
+def holding(batch, *reductions):
+    return Custom([Need(batch, Before(), reduction) for reduction in reductions], {}, lambda at: {})
+
+
+MEMORY = {
+    "landscape": (lambda: Landscape(), {}),
+    "directions": (lambda: Landscape(random=1, update=True), {}),
+    "hessian": (lambda: Landscape(limit="hessian"), {}),
+    "difference": (lambda: Landscape(limit="difference"), {}),
+    "float64": (lambda: Landscape(), {"dtype": torch.float64}),
+    "gradients": (lambda: Gradients(), {}),
+    "ics": (lambda: InternalCovariateShift(), {}),
+    "activations": (lambda: Activations(), {}),
+    "large fixed batch": (lambda: holding("fixed", TapValues("conv1.layer")), {"fixed": 256}),
+    "large fixed batch, backward": (lambda: holding("fixed", GradientValues("conv1.layer.weight")), {"fixed": 256}),
+    "held": (lambda: holding("train", TapValues("conv1.layer"), TapGradient("conv2.norm")), {}),
+    "theory": (lambda: Theory(), {}),
+    "curvature": (lambda: Theory(curvature=True), {}),
+}
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("chosen", list(MEMORY))
+def test_peak_memory_is_at_most_what_the_plan_states_and_not_far_below(chosen, reuse):
+    """Bytes of all tensors alive, of a probed step beyond a plain one."""
+    make, options = MEMORY[chosen]
+    norm = {"name": "batch", "file": None}
+    network = build_model(
+        {"name": "vgg_small", "file": None, "width": 0.5}, norm, DataSpec((1, 8, 8), 3, "classification"), 3
+    )
+
+    def batch(n):
+        return torch.randn(n, 1, 8, 8), torch.randint(3, (n,))
+
+    objective, optimiser, data = Objective(CROSS_ENTROPY, 1e-3), sgd(network, 0.05, momentum=0.9), batch(64)
+    train_step(network, network, objective, optimiser, data, 7, 0)
+    with Memory() as plain:
+        train_step(network, network, objective, optimiser, data, 7, 0)
+    fixed, dtype = batch(options.get("fixed", 64)), options.get("dtype")
+    engine = build(
+        network, objective, {"p": make()}, example=data, fixed_batch=fixed, reuse_training_pass=reuse, dtype=dtype
+    )
+    with Memory() as probed, engine.around(0, data) as forward:
+        train_step(forward, network, objective, optimiser, data, 7, 0)
+    measured, stated = probed.peak - plain.peak, engine.plan.peak_bytes
+    assert 0 < measured <= stated
+    assert stated < 3 * measured + 2**18
 
 
 def test_schedules():

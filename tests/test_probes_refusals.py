@@ -14,7 +14,6 @@ from probes import (
     After,
     Along,
     Before,
-    Declaration,
     Field,
     Gradients,
     Hybrid,
@@ -24,26 +23,13 @@ from probes import (
     Objective,
     ProbeError,
     Schedule,
+    Theory,
     make_probe,
 )
 from probes.reductions import GradientNorms, GradientValues, LossParts, Moments, TapGradient, TapValues
 from tests import slow_twins as twin
-from tests.test_probes import CROSS_ENTROPY, build
+from tests.test_probes import CROSS_ENTROPY, Custom, build
 from tests.test_probes_values import bn_gradients, one_step, taps_by_hooks
-
-
-class Custom:
-    """A user's probe from a function."""
-
-    def __init__(self, needs=(), fields=None, measure=lambda at: {}, remember=()):
-        self.declaration = Declaration(tuple(needs), fields or {}, tuple(remember))
-        self._measure = measure
-
-    def declare(self, network):
-        return self.declaration
-
-    def measure(self, at):
-        return self._measure(at)
 
 
 def test_a_users_probe_gets_whole_tensors_that_it_declares():
@@ -86,24 +72,86 @@ def writes_in_place(network):
         (writes_by_data, r"probe u wrote to the network: 'c1.layer.weight' changed"),
         (writes_in_place, r"probe u wrote to the network: 'c1.norm.running_mean' changed"),
         (lambda n: n.zero_grad() or {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.grad' changed"),
-        (lambda n: n.eval() and {"k": torch.tensor(1.0)}, r"probe u wrote to the network: '.*\.training' changed"),
+        (lambda n: n.eval() and {"k": torch.tensor(1.0)}, r"probe u wrote to the network: 'training' changed"),
         (lambda n: {"k": torch.ones(2)}, r"probe u returned 'k' of shape \(2,\), but declared \(\)"),
         (lambda n: {"k": 1.0}, r"probe u returned 'k' of shape float"),
         (lambda n: {}, r"probe u declared 'k', but did not return it"),
         (lambda n: {"k": torch.tensor(1.0), "l": torch.tensor(1.0)}, r"probe u returned 'l', which it did not declare"),
     ],
 )
-def test_a_users_probe_that_breaks_its_word_is_refused(measure, message):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_users_probe_that_breaks_its_word_is_refused(measure, message, late):
+    """Before training; and at the probed step where it kept its word when it was tried."""
     network = twin.conv_net()
-    with pytest.raises(ProbeError, match=message):
-        one_step(network, {"u": Custom((), ONE, lambda at: measure(network))})
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    training = []
+
+    def measured(at):
+        return {"k": torch.tensor(1.0)} if late and not training else measure(network)
+
+    def engine():
+        return build(network, None, {"u": Custom((), ONE, measured)})
+
+    if late:
+        engine = engine()
+        training.append(True)
+        with pytest.raises(ProbeError, match=message), engine.around(0, twin.image_batch()):
+            pass
+    else:
+        with pytest.raises(ProbeError, match=message):
+            engine()
+
+
+def test_a_probe_that_asks_for_what_it_did_not_declare_is_refused_before_training():
+    need = Need("train", Before(), LossParts())
+    with pytest.raises(ProbeError, match="asked in measure, but not declared"):
+        build(twin.conv_net(), None, {"u": Custom((), ONE, lambda at: {"k": at[need][0]})})
+
+
+def test_a_probe_that_cannot_do_with_made_up_values_is_heard_at_the_first_step():
+    need = Need("train", Before(), GradientNorms())
+
+    def measure(at):
+        if (at[need] == 1).all():
+            raise ZeroDivisionError("no network has such a gradient")
+        return {"k": at[need].sum()}
+
+    _, values = one_step(twin.conv_net(), {"u": Custom([need], ONE, measure)})
+    assert values["u"]["k"] > 0
+
+
+def test_a_trial_of_the_probes_gives_every_answer_its_true_shape():
+    """Whatever is asked: what the probes are tried with before training has the shapes that they are given in it."""
+    network, seen = twin.conv_net("batch"), []
+
+    class Seeing:
+        def __init__(self, probe):
+            self.probe = probe
+
+        def declare(self, view):
+            return self.probe.declare(view)
+
+        def measure(self, at):
+            seen.append({need: (tuple(value.shape), value.dtype) for need, value in at.values.items()})
+            return self.probe.measure(at)
+
+    needs = [Need(b, Before(), r) for b in ("train", "fixed") for r in (TapValues("c1.norm"), TapGradient("c2.layer"))]
+    needs += [Need("train", Before(), GradientValues("c1.norm.bias"))]
+    probes = [Activations(), Landscape(update=True, limit="hessian"), Landscape(limit="difference"), Gradients()]
+    probes += [InternalCovariateShift(), Theory(curvature=True), Custom(needs)]
+    for probe in probes:
+        seen.clear()
+        one_step(network, {"p": Seeing(probe)}, fixed_batch=twin.image_batch(5))
+        tried, measured = seen
+        assert tried == measured
 
 
 def test_a_probe_that_draws_random_numbers_does_not_disturb_training():
     network = twin.conv_net(dropout=0.5)
-    engine = build(network, None, {"u": Custom((), ONE, lambda at: {"k": torch.rand(())})})
     torch.manual_seed(0)
     state = torch.get_rng_state()
+    engine = build(network, None, {"u": Custom((), ONE, lambda at: {"k": torch.rand(())})})
     with engine.around(0, twin.image_batch()):
         pass
     assert torch.equal(state, torch.get_rng_state())

@@ -64,9 +64,9 @@ def training_is_not_disturbed(kind, norm, reuse):
         network, objective, spec = build_case(kind, norm)
         optimiser, probes = sgd(network, 0.05, momentum=0.9), None
         if probing:
+            chosen = all_probes("difference" if norm == "batch_renorm" else "hessian")  # it stops gradients
             probes = Probes(
-                network, objective, all_probes("difference" if norm == "batch_renorm" else "hessian"), batch_for(spec, 0),
-                learning_rate=0.05, every=1, seed=7,
+                network, objective, chosen, batch_for(spec, 0), learning_rate=0.05, every=1, seed=7,
                 fixed_batch=batch_for(spec, 99, 4), reuse_training_pass=reuse,
             )  # fmt: skip
             assert probes.view.ordered
@@ -85,10 +85,11 @@ def numbers_are_the_slow_twins(kind, norm, reuse):
     network, objective, spec = build_case(kind, norm)
     network = network.double()
     batch = tuple(v.double() if v.is_floating_point() else v for v in batch_for(spec, 0))
-    probes = Probes(
-        network, objective, {"landscape": Landscape(), "ics": InternalCovariateShift()}, batch, learning_rate=0.05,
-        every=1, seed=7, reuse_training_pass=reuse,
-    )  # fmt: skip
+    chosen = {
+        "landscape": Landscape(), "ics": InternalCovariateShift(), "gradients": Gradients(), "theory": Theory(),
+        "activations": Activations(batches=("train",)), "ics_weights": InternalCovariateShift(moves="weights"),
+    }  # fmt: skip
+    probes = Probes(network, objective, chosen, batch, learning_rate=0.05, every=1, seed=7, reuse_training_pass=reuse)
     before = twin.Snapshot(network, objective, 7, 0)
     with probes.around(0, batch) as forward:
         train_step(forward, network, objective, sgd(network, 0.05), batch, 7, 0)
@@ -105,9 +106,68 @@ def numbers_are_the_slow_twins(kind, norm, reuse):
         own = {n: p for n, p in network.named_parameters() if n.startswith(f"{block}.") and ".norm." not in n}
         return [n for n in own if not n.endswith("bias")]
 
-    rows = twin.covariate_shift(before, after, batch, blocks, weights)
-    mine = torch.stack([values["ics"][f"ics_{what}"] for what in ("l2", "relative", "cosine")], 1)
-    torch.testing.assert_close(mine, rows, rtol=1e-6, atol=1e-9)
+    for probe, label, moves in (
+        ("ics", "", lambda n: True),
+        ("ics_weights", "_weights_move", lambda n: ".norm." not in n),
+    ):
+        rows = twin.covariate_shift(before, after, batch, blocks, weights, moves)
+        mine = torch.stack([values[probe][f"ics_{what}{label}"] for what in ("l2", "relative", "cosine")], 1)
+        torch.testing.assert_close(mine, rows, rtol=1e-6, atol=1e-9)
+    gradients_are_plain_arithmetic(before, after, batch, blocks, weights, values["gradients"])
+    activations_are_what_modules_put_out(before, after, batch, blocks, values["activations"])
+    theorem_4_1_is_as_written(before, batch, probes, values["theory"])
+
+
+def gradients_are_plain_arithmetic(before, after, batch, blocks, weights, found):
+    g = before.run(batch)[2]
+    for i, block in enumerate(blocks):
+        theta, end = [before.state[n] for n in weights(block)], [after[n] for n in weights(block)]
+        own = [g[n] for n in weights(block)]
+        expected = {
+            "gradient_norm": twin.length(own),
+            "weight_norm": twin.length(theta),
+            "relative_update": twin.length([a - b for a, b in zip(end, theta, strict=True)]) / twin.length(theta),
+            "weight_gradient_product": twin.inner(own, theta),
+        }
+        for key, value in expected.items():
+            assert found[key][i].item() == pytest.approx(value, rel=1e-6, abs=1e-9), (block, key)
+
+
+def activations_are_what_modules_put_out(before, after, batch, blocks, found):
+    modules = dict(before.network.named_modules())
+    with_norm = [block for block in blocks if f"{block}.norm" in modules]
+    sides = {"after": {block: (f"{block}.norm", 1) for block in with_norm}}
+    layers = {block: (f"{block}.layer" if f"{block}.layer" in modules else block, 1) for block in blocks}
+    sides["before"] = {block: (f"{block}.norm", 0) if block in with_norm else layers[block] for block in blocks}
+    for side, taps in sides.items():
+        for i, (block, expected) in enumerate(twin.activations(before, after, batch, taps).items()):
+            key = f"{side}_normalisation.train"
+            keys = [f"unit_mean_{key}.{block}", f"unit_variance_{key}.{block}"]
+            mine = [
+                *(found[k] for k in keys),
+                *(found[f"{what}_drift_by_update_{key}"][i] for what in ("mean", "variance")),
+            ]
+            for value, twins in zip(mine, expected, strict=True):
+                torch.testing.assert_close(value, twins, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(found[f"mean_{key}"][i], expected[0].mean(), rtol=1e-6, atol=1e-9)
+
+
+def theorem_4_1_is_as_written(before, batch, probes, found):
+    kinds = nn.modules.batchnorm._BatchNorm
+    norms = [name for name, module in before.network.named_modules() if isinstance(module, kinds)]
+    layers = probes.fields()["theory"]["scaling_term"]["layer"] if norms else []
+    assert [name.split(".")[0] for name in norms] == list(layers)
+    for i, (layer, terms) in enumerate(zip(layers, twin.theorem_4_1(before, batch, norms).values(), strict=True)):
+        for quantity, expected in terms.items():
+            if quantity != "as_printed":
+                torch.testing.assert_close(found[f"{quantity}.{layer}"], expected, rtol=1e-6, atol=1e-12)
+        left, right = found["activation_gradient_squared"][i], found["theorem_4_1_right_hand_side"][i]
+        torch.testing.assert_close(left, right, rtol=1e-8, atol=0)
+        printed = found["theorem_4_1_as_printed"][i]
+        torch.testing.assert_close(printed, terms["as_printed"].sum(), rtol=1e-6, atol=1e-12)
+        assert abs(printed - left) > 1e-6 * left  # the misprinted constant does not hold
+        for record, of in (("sigma_median", lambda x: x.median()), ("sigma_maximum", lambda x: x.max())):
+            torch.testing.assert_close(found[record][i], of(terms["sigma"]))
 
 
 CHECKS = [training_is_not_disturbed, numbers_are_the_slow_twins]

@@ -11,13 +11,17 @@ from torch import nn
 
 from probes import (
     Activations,
+    Along,
     Landscape,
+    Need,
     Objective,
     ProbeError,
     Theory,
 )
+from probes.landscape import PRESETS
+from probes.reductions import Histogram, Moments, ParameterValues, Quantiles, TapValues, reduce_together
 from tests import slow_twins as twin
-from tests.test_probes import CROSS_ENTROPY, assert_equal_states, build, everything, sgd, train, train_step
+from tests.test_probes import CROSS_ENTROPY, Custom, assert_equal_states, build, everything, sgd, train, train_step
 
 
 def one_step(network, probes, lr=0.3, batch=None, step=0, objective=None, optimiser=None, **options):
@@ -97,6 +101,34 @@ def test_percentiles_and_wasserstein_are_torchs_and_exact_for_a_shift():
     torch.testing.assert_close(values["a"]["percentiles_before_normalisation.train.c2"], expected)
     moved = (network.c2.layer.bias.detach() - start)[units].abs().mean()
     torch.testing.assert_close(values["a"]["wasserstein_drift_by_update_before_normalisation.train"][0], moved)
+
+
+def test_small_taps_that_are_reduced_together_are_as_one_by_one():
+    """Taps of different widths, asked for different things; against plain torch."""
+    drawn = torch.Generator().manual_seed(0)
+    taps = {f"t{width}": torch.randn(20, width, generator=drawn, dtype=torch.float64) for width in (3, 5, 2)}
+    levels = (0.0, 0.3, 1.0)
+    chosen = {"t3": (2, 0), "t5": (4,), "t2": (0, 1)}
+    wanted = [(tap, [Moments(tap), Quantiles(tap, chosen[tap], levels), Histogram(tap, -1.0, 1.0, 4)]) for tap in taps]
+    wanted[1][1].append(Histogram("t5", -2.0, 0.0, 2))
+    wanted[2] = ("t2", [Quantiles("t2", (1,), (0.5,)), TapValues("t2"), *wanted[2][1][1:]])
+    asked = [(reductions, taps[tap]) for tap, reductions in wanted]
+    found = dict(reduce_together(asked))
+    assert len(found) == sum(len(reductions) for reductions, _ in asked)
+    for reduction, value in found.items():
+        x = taps[reduction.tap]
+        if isinstance(reduction, Moments):
+            expected = torch.stack([x.mean(0), x.var(0, correction=0)])
+        elif isinstance(reduction, Quantiles):
+            q = torch.tensor(reduction.levels, dtype=x.dtype)
+            expected = torch.quantile(x[:, list(reduction.units)], q, dim=0).T
+        elif isinstance(reduction, Histogram):
+            low, high = reduction.low, reduction.high
+            inside = torch.histogram(x.flatten(), torch.linspace(low, high, reduction.bins + 1, dtype=x.dtype)).hist
+            expected = torch.cat([(x < low).sum().view(1), inside, (x > high).sum().view(1)]).long()
+        else:
+            expected = x
+        torch.testing.assert_close(value, expected)
 
 
 def test_dead_and_saturated_fractions():
@@ -181,6 +213,57 @@ def test_state_of_other_options_is_refused():
         other.load_state_dict(engine.state_dict())
 
 
+# ---- landscape
+
+
+def test_presets_are_the_papers_grids_and_finer_ones():
+    """Santurkar et al. 2018, figures 4 and 10: step lengths 0.05 to 0.4 at lr 0.1, and 1e-8 to 3.16e-5 at lr 1e-6."""
+    assert [0.1 * x for x in PRESETS["vgg"]] == pytest.approx([0.05, 0.1, 0.2, 0.4])
+    assert [1e-6 * x for x in PRESETS["deep_linear"]] == pytest.approx([1e-8, 1e-7, 1e-6, 1e-5, 3.16e-5])
+    for name in ("vgg", "deep_linear"):
+        assert (PRESETS[f"{name}_quarter"][0], PRESETS[f"{name}_twentieth"][0]) == (1 / 4, 1 / 20)
+        for finer in ("quarter", "twentieth"):
+            assert {x for x in PRESETS[name] if x >= PRESETS[f"{name}_{finer}"][0]} <= set(PRESETS[f"{name}_{finer}"])
+            assert list(PRESETS[f"{name}_{finer}"]) == sorted(PRESETS[f"{name}_{finer}"])
+    assert {0.05, 0.25, *PRESETS["vgg"]} <= set(PRESETS["standard"])
+
+
+def directions(network, step, seed, lr=0.25):
+    """Two random directions, flat, as they show in the parameters at Along(1); and the gradient."""
+    names = [name for name, _ in network.named_parameters()]
+    needs = [Need("train", Along(1.0, "random", i), ParameterValues(name)) for i in (0, 1) for name in names]
+    own = Custom(needs, {}, lambda at: found.append([at[need] for need in needs]) or {})
+    found, batch, objective = [], twin.image_batch(), Objective(CROSS_ENTROPY, 1e-2)
+    start = [p.detach().double().clone() for _, p in network.named_parameters()] * 2
+    engine = build(network, objective, {"own": own}, seed=seed, dtype=torch.float64, learning_rate=lr)
+    g = twin.Snapshot(network, objective, seed, step).run(batch)[2]
+    with engine.around(step, batch):
+        pass
+    flat = [((a - b) / lr).flatten() for a, b in zip(start, found[-1], strict=True)]
+    return torch.cat(flat[: len(names)]), torch.cat(flat[len(names) :]), torch.cat([g[n].flatten() for n in names])
+
+
+def test_random_directions_are_as_long_as_the_gradient_and_independent():
+    network = twin.conv_net("batch")
+    first, second, g = directions(network, step=3, seed=7)
+    later, _, _ = directions(network, step=4, seed=7)
+    other, _, _ = directions(network, step=3, seed=8)
+    again, _, _ = directions(network, step=3, seed=7)
+    assert torch.equal(first, again)
+    for direction in (first, second, later, other):
+        assert direction.norm().item() == pytest.approx(g.norm().item(), rel=1e-6)
+    bound = 5 / math.sqrt(len(g))  # five standard deviations of the cosine of two independent directions
+    vectors = torch.stack([v / v.norm() for v in (first, second, later, other, g)])
+    cosines = vectors @ vectors.T - torch.eye(5)
+    assert cosines.abs().max() < bound < 0.3
+    kurtosis = (first**4).mean() / (first**2).mean() ** 2
+    assert kurtosis == pytest.approx(3, abs=0.9)  # Gaussian, not uniform (1.8) nor signs (1)
+    for direction in (first, second):  # all parameters take part, each number alike
+        parts = direction.split([p.numel() for p in network.parameters()])
+        large = [part.square().mean() / direction.square().mean() for part in parts if part.numel() > 50]
+        assert all(0.5 < ratio < 1.6 for ratio in large)
+
+
 # ---- theory
 
 
@@ -227,6 +310,8 @@ def test_theorem_4_1_holds_to_rounding_and_fails_as_printed(model, reuse):
                 module.weight.uniform_(0.5, 2)
                 module.bias.normal_()
     hooked = bn_gradients(network, batch, objective) if model != "noisy" else None
+    kinds = nn.modules.batchnorm._BatchNorm
+    gammas = [module.weight.detach().clone() for module in network.modules() if isinstance(module, kinds)]
     engine, values = one_step(network, {"t": Theory()}, batch=batch, objective=objective, reuse_training_pass=reuse)
     found = values["t"]
     torch.testing.assert_close(
@@ -239,14 +324,13 @@ def test_theorem_4_1_holds_to_rounding_and_fails_as_printed(model, reuse):
     assert (without_eps > found["activation_gradient_squared"]).all()
     if hooked is None:
         return
-    for i, (layer, (y, dy, g)) in enumerate(
-        zip(engine.fields()["t"]["scaling_term"]["layer"], hooked.values(), strict=True)
-    ):
+    layers = engine.fields()["t"]["scaling_term"]["layer"]
+    for i, (layer, gamma, (y, dy, g)) in enumerate(zip(layers, gammas, hooked.values(), strict=True)):
         m = y.numel() / y.shape[1]
         sigma = (by_unit(y).var(1, correction=0) + 1e-3).sqrt()
         torch.testing.assert_close(found[f"sigma.{layer}"], sigma)
         torch.testing.assert_close(found["activation_gradient_squared"][i], dy.square().sum())
-        gamma = found[f"gamma_over_sigma.{layer}"] * sigma
+        torch.testing.assert_close(found[f"gamma_over_sigma.{layer}"], gamma / sigma)
         torch.testing.assert_close(found["scaling_term"][i], ((gamma / sigma) ** 2 * by_unit(g).square().sum(1)).sum())
         torch.testing.assert_close(found["mean_term"][i], ((gamma / sigma) ** 2 * by_unit(g).sum(1) ** 2).sum() / m)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sklearn.datasets  # noqa: F401 - its first import draws from Python's generator, which one run of two would see
 import torch
 
 import experiments
@@ -123,13 +124,23 @@ def test_wrong_input_is_refused_before_training_starts(tmp_path: Path, case: str
 
 @pytest.mark.parametrize(
     ("returned", "message"),
-    [("torch.zeros(3)", "mine"), ("'text'", "mine"), ("at.nothing", "nothing")],
+    [
+        ("torch.zeros(3)", r"probe mine returned 'twice' of shape \(3,\), but declared \(\)"),
+        ("'text'", "probe mine returned 'twice' of shape str"),
+    ],
 )
-def test_a_users_probe_that_breaks_its_word_ends_the_run_in_one_line(
+def test_a_users_probe_that_breaks_its_word_is_refused_before_training_starts(
     tmp_path: Path, returned: str, message: str
 ) -> None:
-    with pytest.raises((WrongInput, experiments.errors.RunFailure), match=message):
+    with pytest.raises(WrongInput, match=message) as caught:
         experiments.run(small(tmp_path / "runs", own_probe(tmp_path, returned)))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_users_probe_that_fails_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises((WrongInput, experiments.errors.RunFailure), match="nothing"):
+        experiments.run(small(tmp_path / "runs", own_probe(tmp_path, "at.nothing")))
 
 
 def test_a_network_whose_loss_is_not_deterministic_is_refused(tmp_path: Path) -> None:

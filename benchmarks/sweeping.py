@@ -1,11 +1,13 @@
 """What a job of a sweep costs beyond its training: our sweep against Hydra's basic and joblib launchers.
 
-    python benchmarks/sweeping.py [--jobs 100] [--rounds 3]
+    python benchmarks/sweeping.py [--jobs 100] [--rounds 3] [--listed 1000]
 
 The same tiny jobs (a perceptron, 5 steps, one seed each) in the same process layout: one at a time (ours with one
 worker, Hydra's basic launcher), and two at a time (ours with two workers, Hydra's joblib launcher, which is skipped
 with a line where hydra-joblib-launcher is not installed). Cost beyond training is wall time times jobs at a time, less
 what the runs themselves say they trained, per job: composition, start of processes, building, bookkeeping.
+
+Last, how long it takes to list a sweep of many jobs before anything runs, against Hydra composing the same jobs.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--listed", type=int, default=1000, help="jobs of the sweep that is only listed")
     options = parser.parse_args()
     ways = {
         "ours, one worker": (1, ["launcher.workers=1"]),
@@ -80,6 +83,32 @@ def main() -> None:
     if "Hydra joblib, two workers" in cost:
         ratio = cost["ours, two workers"] / cost["Hydra joblib, two workers"]
         print(f"ours / Hydra joblib, two at a time: {ratio:.2f}")
+    listing, composing = list_jobs(options.listed)
+    print(f"listing {options.listed} jobs (dry=true): {listing:.1f} s; Hydra composing them alone: {composing:.1f} s")
+    print(f"ours / Hydra composing: {listing / composing:.2f}")
+
+
+def list_jobs(jobs: int) -> tuple[float, float]:
+    """Seconds of our dry listing, whole, and of Hydra's composition of the same jobs alone, in this process."""
+    sys.path.insert(0, str(ROOT))
+    import experiments
+
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        arguments = [*TINY, f"seed=range({jobs})", f"runs_dir={folder}/runs", "dry=true"]
+        subprocess.run(
+            [sys.executable, "-m", "experiments", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        listing = time.perf_counter() - begun
+    sample = min(jobs, 50)
+    begun = time.perf_counter()
+    for seed in range(sample):
+        experiments.compose([*TINY[1:], f"seed={seed}"])
+    return listing, (time.perf_counter() - begun) * jobs / sample
 
 
 if __name__ == "__main__":

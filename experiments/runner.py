@@ -32,6 +32,7 @@ from experiments.runtime import (
     resolve_device,
     restore_generator_states,
     runtime,
+    seed_global_generators,
     versions,
 )
 from experiments.schema import Config, validate
@@ -85,6 +86,7 @@ def run_plain(plain: dict[str, Any], *, progress: bool = False) -> Outcome:
     device = resolve_device(plain["device"])
     with runtime(device, plain["threads"], plain["numerics"], plain["seed"]):
         data = load_data(plain["data"], plain["seed"], plain["optim"]["batch_size"], device)
+        seed_global_generators(plain["seed"])  # a library's first import may draw: scikit-learn's does
         identity = store.identity_of(plain, data.fingerprint)
         path = Path(plain["runs_dir"]).expanduser().absolute() / store.run_name(plain, identity, data.label)
         if not plain["dry"] and (done := already_done(path, identity, plain)):

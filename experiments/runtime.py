@@ -43,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
 def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], seed: int) -> Iterator[None]:
     """Within it, torch computes with ``threads`` CPU threads and the arithmetic of ``numerics``.
 
-    The global generators are seeded with the run's seed: nothing of the suite draws from them, but a user's module may.
+    The global generators are seeded with the run's seed.
     Everything global is put back on leaving, so that a run in a notebook leaves no trace.
     """
     threads_before = torch.get_num_threads()
@@ -61,9 +61,7 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
         torch.backends.cudnn.benchmark = not numerics["deterministic"]
         torch.backends.cuda.matmul.allow_tf32 = bool(numerics["tf32"])
         torch.backends.cudnn.allow_tf32 = bool(numerics["tf32"])
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what a user's module may draw from
+        seed_global_generators(seed)
         yield
     finally:
         torch.set_num_threads(threads_before)
@@ -71,6 +69,13 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
         torch.backends.cudnn.benchmark = benchmark_before
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32_before
         restore_generator_states(states_before, device)
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seeds torch's, Python's and numpy's. The suite draws from none of them, but a user's module may."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what a user's module may draw from
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from experiments.lease import HEARTBEAT_SECONDS, Lease, LeaseLost
 from experiments.records import write_atomically, write_json
 from experiments.registry import source_hash
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised whenever a change makes equal configurations give other numbers."""
 
 PROVENANCE_KEYS = frozenset(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sklearn.datasets  # noqa: F401 - its first import draws from Python's generator, which one run of two would see
 import torch
 
 import experiments

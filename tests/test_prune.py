@@ -66,7 +66,7 @@ def test_the_list_says_what_and_why_and_removes_nothing(runs: Path, capsys: pyte
         "running": "orphaned",
     }
     assert "failed: at step 6: it broke" in output
-    assert "old: results version 0, now 1" in output
+    assert "old: results version 0, now 2" in output
     assert "5 runs; --delete failed orphaned outdated deletes them" in output
     assert sorted(path for path in runs.rglob("*")) == before
 

@@ -227,8 +227,8 @@ def kind_of(config: Mapping[str, Any]) -> str:
     return json.dumps([*cost, optim["name"], optim["batch_size"], config["numerics"]], sort_keys=True)
 
 
-def time_one_step(config: Mapping[str, Any]) -> float:
-    """Seconds that one step of a run takes here, its probes included, from a few steps tried on a copy.
+def try_out(config: Mapping[str, Any]) -> tuple[float, str]:
+    """Seconds that one step of a run takes here, its probes included, from a few steps tried; and its probes' plan.
 
     Nothing is stored.
     """
@@ -247,4 +247,4 @@ def time_one_step(config: Mapping[str, Any]) -> float:
             begun = time.perf_counter()
             train_step(training, training.network, batch)
             seconds.append(time.perf_counter() - begun)
-        return min(seconds[1:]) * (1 + training.probes.share_of_training())
+        return min(seconds[1:]) * (1 + training.probes.share_of_training()), training.probes.describe()

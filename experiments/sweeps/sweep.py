@@ -19,7 +19,7 @@ from experiments import store
 from experiments.errors import RunFailure
 from experiments.launchers import Launcher, build_launcher
 from experiments.lease import HEARTBEAT_SECONDS
-from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, time_one_step
+from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, try_out
 
 POLL_SECONDS = 1.0
 """Time between two looks at runs that other processes have."""
@@ -140,15 +140,17 @@ def report(runs_dir: Path) -> None:
 
 
 def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
-    """A table of the jobs and where they stand, and how long the rest takes."""
+    """The first job's plan of probes, a table of the jobs and where they stand, and how long the rest takes."""
     standings = [job.standing() for job in jobs]
     left = seconds_left(jobs, standings)
+    _, plan = try_out(jobs[0].config)
+    print(f"{jobs[0].path.name}: {plan}")
     measured: dict[str, float] = {}
     for i, (job, standing) in enumerate(zip(jobs, standings, strict=True)):
         if left[i] is None and standing.state != "wrong input":
             kind = kind_of(job.config)
             if kind not in measured:
-                measured[kind] = time_one_step(job.config)
+                measured[kind], _ = try_out(job.config)
             left[i] = measured[kind] * job.config["steps"]
     for job, standing, seconds in zip(jobs, standings, left, strict=True):
         step = f"{standing.status.get('step', 0)}/{job.config['steps']}"

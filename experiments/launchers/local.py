@@ -85,6 +85,7 @@ class Local:
         with tempfile.TemporaryDirectory(prefix="workers-") as folder:
             try:
                 while waiting or busy:
+                    idle = [worker for worker in idle if worker.process.is_alive()]
                     while waiting and len(busy) < len(places):
                         if not idle:
                             taken = {worker.place for worker in busy.values()}

@@ -33,8 +33,8 @@ class Result:
 
     @property
     def code(self) -> int:
-        """Its share of the exit code: 1 a failure, 2 wrong input, else 0."""
-        return {"failed": 1, "busy": 1, "wrong input": 2}.get(self.state, 0)
+        """Its share of the exit code: 1 not done, 2 wrong input, else 0."""
+        return {"failed": 1, "busy": 1, "interrupted": 1, "wrong input": 2}.get(self.state, 0)
 
 
 def carry_out(config: dict[str, Any], *, progress: bool = False) -> Result:

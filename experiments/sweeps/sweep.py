@@ -70,13 +70,13 @@ def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, resu
             _account(job, Result(standings[job.path].state, str(job.path)), number, results)
             open_jobs.remove(job)
         mine = [job for job in open_jobs if job not in elsewhere]
-        begun = time.monotonic()
+        accounted = len(results)
         for job, result in launcher.launch(mine) if mine else ():
-            if result.state != "busy":
-                _account(job, result, number, results, time.monotonic() - begun)
+            if result.state != "busy":  # somebody took it up a moment ago
+                _account(job, result, number, results)
                 open_jobs.remove(job)
-        if open_jobs and not mine:
-            if not waiting_told:
+        if open_jobs and len(results) == accounted:
+            if elsewhere and not waiting_told:
                 names = ", ".join(f"{job.path.name} ({standings[job.path].note})" for job in elsewhere[:3])
                 print(f"waiting for {len(elsewhere)} runs that other processes have: {names} ...", flush=True)
                 waiting_told = True
@@ -107,9 +107,7 @@ def announced(jobs: Sequence[Job], launcher: Launcher) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def _account(
-    job: Job, result: Result, number: int, results: list[tuple[str, Result]], seconds: float | None = None
-) -> None:
+def _account(job: Job, result: Result, number: int, results: list[tuple[str, Result]]) -> None:
     result = replace(result, text=result.text.removeprefix(f"{job.path}: "))
     results.append((job.path.name, result))
     print(f"[{len(results)}/{number}] {result.state:<9} {job.path.name}", flush=True)

@@ -76,7 +76,7 @@ class Watch:
     paths: Sequence[Path]
     rows: dict[str, Any] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
-    """Runs that a living sweep has listed and nobody has begun."""
+    """Runs that a living sweep has listed and that are neither running nor done."""
     at_a_time: int = 1
     """Runs at a time, of all living sweeps."""
 
@@ -102,7 +102,8 @@ class Watch:
         self.rows = {run: row for run, row in self.rows.items() if run in present}
         if moving:
             self.rows.update({row.run: row for row in load_status(moving).itertuples()})
-        self.waiting = listed - present
+        moving_on = {run for run, row in self.rows.items() if row.state in _ENDED or row.state == "running"}
+        self.waiting = listed - moving_on
 
     @property
     def going_on(self) -> bool:
@@ -153,8 +154,8 @@ class Watch:
             state = Text(str(row.state), style=colours.get(row.state, ""))
             table.add_row(row.run, state, bar, _steps(row), _rate(row), _left(row), message(row))
         counts = Counter(str(row.state) for row in ordered)
-        if self.waiting:
-            counts["waiting"] = len(self.waiting)
+        if untouched := len(self.waiting - set(self.rows)):
+            counts["waiting"] = untouched
         told = _counted(counts)
         if self.seconds_left:
             told += f"; about {spell(self.seconds_left)} left"

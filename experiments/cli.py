@@ -63,6 +63,9 @@ def main() -> int:
     except KeyboardInterrupt as interruption:
         _summarise()
         return _complain("stopped; the same command goes on from here", 128 + getattr(interruption, "signal_number", 2))
+    except BrokenPipeError:  # the reader of what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain("nobody reads what is printed any more; the same command goes on from here", 1)
     except OSError as error:
         return _complain(f"runs_dir: cannot write {error.filename or 'there'}: {error.strerror or error}", 2)
     _summarise()
@@ -105,12 +108,8 @@ def _job(config: DictConfig) -> None:
 
 def _sweep(jobs: list[tuple[str, DictConfig]]) -> None:
     """The jobs of a sweep, by its launcher."""
-    from experiments.launchers import local
     from experiments.runner import plain_config
     from experiments.sweeps.sweep import run_sweep
-
-    if jobs and jobs[0][1].launcher.get("name") == "local":
-        local.warm_up()  # workers' imports go on while this process composes
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted(number)

@@ -138,9 +138,9 @@ def stop_signals() -> Iterator[StopRequest]:
         return
 
     def ask(number: int, frame: types.FrameType | None) -> None:
-        if request.number is not None:
+        if request.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.number = number
+        request.number = request.number or number  # a batch system may send SIGTERM more than once
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

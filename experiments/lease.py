@@ -45,6 +45,10 @@ class Holder:
     pid: int
     boot: str
     """Of the running kernel: its locks are known to whoever has the same."""
+    locked: bool
+    """Whether it also has the folder's lock."""
+    token: str
+    """Of this one lease: numbers begin again when all are released."""
     age: float
     """Seconds since it was last heard of, by the clock of the disk."""
 
@@ -63,6 +67,7 @@ class Lease:
 
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self._limit = folder, limit
+        self._token = uuid.uuid4().hex
         self._lock = open(folder / "lock", "a+")  # noqa: SIM115 - held as long as the lease
         try:
             locked = _try_lock(self._lock.fileno())
@@ -92,12 +97,13 @@ class Lease:
                 )
             number = holder.number + 1 if holder else 1
             with contextlib.suppress(FileExistsError):  # another process was faster: look again
-                self._write(number)
+                self._write(number, locked is True)
                 return number
 
-    def _write(self, number: int) -> None:
+    def _write(self, number: int, locked: bool) -> None:
         """Creates the lease file, whole, or raises FileExistsError."""
-        content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot()})
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot(), "locked": locked}
+        content = json.dumps({**me, "token": self._token})
         draft = self.folder / f"lease.{uuid.uuid4().hex}.tmp"
         draft.write_text(content, encoding="utf-8")
         try:
@@ -108,7 +114,7 @@ class Lease:
             with open(self._file(number), "x", encoding="utf-8") as file:
                 file.write(content)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
 
     def _file(self, number: int) -> Path:
         return self.folder / f"lease-{number}"
@@ -116,7 +122,13 @@ class Lease:
     def _renew(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
             with contextlib.suppress(OSError):  # a full or absent disk is told by whoever writes records
-                os.utime(self._file(self._number))
+                if self._is_mine():
+                    os.utime(self._file(self._number))
+
+    def _is_mine(self) -> bool:
+        """Whether the newest lease is this one."""
+        holder = holder_of(self.folder)
+        return holder is not None and (holder.number, holder.token) == (self._number, self._token)
 
     def check(self) -> None:
         """Raises LeaseLost if another process has taken the run over; to be called before anything is written.
@@ -126,7 +138,7 @@ class Lease:
         if abs(time.time() - self._checked) < min(1.0, self._limit / 4):
             return
         self._checked = time.time()
-        if self._file(self._number + 1).exists() or not self._file(self._number).exists():
+        if not self._is_mine():
             raise LeaseLost(
                 f"{self.folder}: this process was silent for so long that another one took the run over; it goes on "
                 "there, and nothing more is written from here"
@@ -137,9 +149,10 @@ class Lease:
         self._released.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            for number, file in _files(self.folder):
-                if number <= self._number:
-                    file.unlink(missing_ok=True)
+            if self._is_mine():
+                for number, file in sorted(_files(self.folder)):  # the newest, which counts, last
+                    if number <= self._number:
+                        file.unlink(missing_ok=True)
         self._lock.close()
 
 
@@ -154,14 +167,22 @@ def holder_of(folder: Path) -> Holder | None:
         return None
     number, file = max(files)
     try:
-        renewed = file.stat().st_mtime
-        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8") or "{}")
+        with open(file, encoding="utf-8") as opened:  # opened before it is dated: a network disk may date from memory
+            told: dict[str, Any] = json.loads(opened.read() or "{}")
+            renewed = os.fstat(opened.fileno()).st_mtime
     except FileNotFoundError:  # released a moment ago
         return holder_of(folder)
     except ValueError:
-        told = {}
-    age = max(0.0, _disk_time(folder) - renewed)
-    return Holder(number, str(told.get("host", "?")), int(told.get("pid", 0)), str(told.get("boot", "?")), age)
+        told, renewed = {}, file.stat().st_mtime
+    return Holder(
+        number=number,
+        host=str(told.get("host", "?")),
+        pid=int(told.get("pid", 0)),
+        boot=str(told.get("boot", "?")),
+        locked=bool(told.get("locked", False)),
+        token=str(told.get("token", "")),
+        age=max(0.0, _disk_time(folder) - renewed),
+    )
 
 
 def is_held(folder: Path, limit: float) -> Holder | None:
@@ -185,7 +206,7 @@ def _lives(holder: Holder, limit: float, locked: bool | None) -> bool:
         limit: see :class:`Lease`.
         locked: we got the folder's lock (True), another process has it (False), the disk has no locks (None).
     """
-    if holder.boot == _boot() and locked is not None:
+    if holder.boot == _boot() and holder.locked and locked is not None:
         return not locked
     return holder.age <= limit
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from experiments import store
 from experiments.errors import RunFailure, WrongInput
-from experiments.lease import is_held
+from experiments.lease import HEARTBEAT_SECONDS, is_held
 from experiments.registry import source_hash
 
 KINDS = {
@@ -49,7 +49,7 @@ def prunable(runs_dir: Path, lease_seconds: float = 60.0) -> Iterator[Prunable]:
     for path in sorted(runs_dir.iterdir()):
         if path.name.startswith(".") or not path.is_dir() or not (path / "lock").exists():
             continue  # not a run folder of ours
-        if is_held(path, lease_seconds) is not None:
+        if is_held(path, max(lease_seconds, _own_limit(path))) is not None:
             continue
         try:
             found = _why(path)
@@ -57,6 +57,14 @@ def prunable(runs_dir: Path, lease_seconds: float = 60.0) -> Iterator[Prunable]:
             found = "failed", str(error).removeprefix(f"{path}: ")
         if found is not None:
             yield Prunable(path, *found)
+
+
+def _own_limit(path: Path) -> float:
+    """The run's own lease_seconds, if it says any."""
+    try:
+        return float(store.read_json(path / "config.json", ("config",))["config"].get("lease_seconds", 0.0))
+    except (OSError, RunFailure, TypeError, ValueError):
+        return 0.0
 
 
 def _why(path: Path) -> tuple[str, str] | None:
@@ -102,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         wanted = arguments.delete
+        if not arguments.lease_seconds > 2 * HEARTBEAT_SECONDS:
+            raise WrongInput(f"--lease-seconds {arguments.lease_seconds:g}: must be above {2 * HEARTBEAT_SECONDS:g}")
         found = list(prunable(arguments.runs, arguments.lease_seconds))
     except WrongInput as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import os
 import shutil
@@ -24,6 +25,8 @@ import torch
 
 from experiments.errors import RunFailure
 from experiments.mirrors import Mirror
+
+log = logging.getLogger("experiments")
 
 Fields = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """probe -> key -> metric, dims, unit, batch, point, layer, x, reference; what fields.json holds."""
@@ -161,7 +164,10 @@ class Records:
         """Closes the log."""
         self._log.close()
         if self._mirror is not None:
-            self._mirror.close()
+            try:
+                self._mirror.close()
+            except Exception:  # the records are whole without it
+                log.exception("%s: the mirror could not be closed", self.folder.name)
 
     def compact(self) -> None:
         """Writes the compact forms: records.parquet beside the log, and arrays.npz in place of the chunks."""

@@ -22,6 +22,7 @@ from experiments.composition import explain
 from experiments.data import Data, DataSpec, load_data
 from experiments.errors import Interrupted, RunFailure, WrongInput
 from experiments.journal import RunJournal, StopRequest, log_file, stop_signals
+from experiments.lease import LeaseLost
 from experiments.mirrors import build_mirror
 from experiments.models import build_model
 from experiments.optimisers import build_optimiser, learning_rate_schedule
@@ -291,6 +292,8 @@ def recorded(folder: RunFolder, records: Records, start: int, steps: int) -> Ite
             folder.set_status("interrupted", folder.step, steps, message="stopped by a signal")
             folder.end_provenance()
             raise
+        except LeaseLost:
+            raise  # nothing more is written here
         except Exception as error:
             folder.failed(folder.step, steps, error)
             log.info("%s: failed: %s: %s", folder.path.name, type(error).__name__, error)

@@ -50,6 +50,7 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     benchmark_before = torch.backends.cudnn.benchmark
     tf32_before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    dtype_before = torch.get_default_dtype()
     states_before = generator_states(device)
     if numerics["deterministic"] and device.type == "cuda":
         os.environ.setdefault(
@@ -65,6 +66,9 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
         yield
     finally:
         torch.set_num_threads(threads_before)
+        torch.set_default_dtype(dtype_before)  # a user's module may have changed it
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # for the other runs that share the GPU
         torch.use_deterministic_algorithms(deterministic_before)
         torch.backends.cudnn.benchmark = benchmark_before
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32_before

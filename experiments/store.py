@@ -16,10 +16,10 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -163,6 +163,9 @@ def kept_steps(path: Path) -> list[int]:
     return sorted(int(file.stem.removeprefix("step-")) for file in (path / "kept").glob("step-*.pt"))
 
 
+Describe: TypeAlias = "Callable[[RunFolder], None]"
+
+
 class RunFolder:
     """One run's folder, which this process alone may write to.
 
@@ -190,8 +193,13 @@ class RunFolder:
             raise WrongInput(f"runs_dir={path.parent}: cannot write there: {error.strerror}") from error
 
         # What a killed process had begun to write; nobody else writes here while the lease is held.
-        for leftover in (*path.glob("*.tmp"), *path.glob("arrays/*.tmp"), *path.glob("kept/*.tmp")):
-            leftover.unlink()
+        try:
+            for leftover in (*path.glob("*.tmp"), *path.glob("arrays/*.tmp"), *path.glob("kept/*.tmp")):
+                if not leftover.name.startswith("lease."):  # of others, who just ask
+                    leftover.unlink(missing_ok=True)
+        except BaseException:
+            self.lease.release()
+            raise
 
     def __enter__(self) -> RunFolder:
         return self
@@ -200,11 +208,11 @@ class RunFolder:
         self.lease.release()
 
     def describe(
-        self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str, spec: Mapping[str, Any]
+        self, identity: Mapping[str, Any], config: Mapping[str, Any], data_label: str, spec: Mapping[str, Any] | None
     ) -> None:
         """Writes config.json, or checks that the run stored here is the same (see :func:`check_identity`)."""
         there = check_identity(self.path, identity)
-        if there is not None and there["config"]["steps"] >= config["steps"]:
+        if there is not None and there.get("spec") is not None and there["config"]["steps"] >= config["steps"]:
             return
         described = {**config, "data": {**config["data"], "label": data_label}}
         write_json(
@@ -250,6 +258,11 @@ class RunFolder:
             return False
         self.set_status("running", step, self._status["steps"])
         return True
+
+    def died(self, status: Mapping[str, Any], reason: str) -> None:
+        """Writes that the process died that wrote ``status`` last."""
+        self._status = dict(status)
+        self.set_status("failed", status.get("step", 0), status.get("steps", 0), message=reason)
 
     # Provenance -----------------------------------------------------------------------------------------------------
 
@@ -324,7 +337,9 @@ class RunFolder:
 
     def failed(self, step: int, steps: int, error: BaseException) -> None:
         """Records a failure: status and traceback.txt. Never raises: the disk may be what failed."""
-        if isinstance(error, LeaseLost):
+        try:
+            self.lease.check()
+        except LeaseLost:
             return  # the run is another process's, and goes on there
         with contextlib.suppress(OSError):
             write_atomically(
@@ -333,6 +348,32 @@ class RunFolder:
             )
         with contextlib.suppress(OSError, LeaseLost):
             self.set_status("failed", step, steps, message=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def mark_dead(path: Path, pid: int, reason: str, last_words: str, lease_seconds: float, describe: Describe) -> None:
+    """Writes into a run folder that the process that had it died.
+
+    Args:
+        path: the folder; made if the process died before it did.
+        pid: of the dead one. What another process has made of the run since is left alone.
+        reason, last_words: what became of it, and what it printed last.
+        lease_seconds: see :class:`RunFolder`.
+        describe: writes config.json where there is none.
+
+    Raises:
+        RunBusy: another process has taken the run up already.
+        WrongInput, RunFailure, OSError: the folder cannot be read or written.
+    """
+    with RunFolder(path, lease_seconds) as folder:
+        status = read_status(path)
+        if status is not None and (status["pid"] != pid or status["state"] not in ("running", "failed")):
+            return
+        if not (path / "config.json").exists():
+            describe(folder)
+        write_atomically(path / "traceback.txt", f"{reason}\n{last_words}".encode())
+        if not (path / "log.txt").exists():
+            write_atomically(path / "log.txt", f"{reason}\n".encode())
+        folder.died(status or {}, reason)
 
 
 CHECKPOINT_KEYS = ("step", "network", "optimiser", "probes", "generators", "log_bytes", "conditions")

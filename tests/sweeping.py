@@ -44,6 +44,27 @@ class Raises(torch.nn.Module):
         raise RuntimeError("this normalisation never works")
 
 
+class DiesAtOnce(torch.nn.Module):
+    """Ends its process in its first forward pass, before there is a run folder."""
+
+    def __init__(self, layer):
+        super().__init__()
+
+    def forward(self, x):
+        os._exit(7)
+
+
+class Doubles(torch.nn.Module):
+    """Leaves torch another default type than it found, and fails."""
+
+    def __init__(self, layer):
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+
+    def forward(self, x):
+        return x.double()
+
+
 class KillsItself(Raises):
     """Kills its process there."""
 
@@ -52,11 +73,15 @@ class KillsItself(Raises):
 '''
 
 
+MISBEHAVING_NAMES = {"raises": "Raises", "kills_itself": "KillsItself"}
+MISBEHAVING_NAMES |= {"dies_at_once": "DiesAtOnce", "doubles": "Doubles"}
+
+
 def misbehaving(folder: Path) -> list[str]:
-    """Writes the two normalisations there; the arguments that make them known as norm=raises and norm=kills_itself."""
+    """Writes these normalisations there; the arguments that make them known as norm=raises, norm=kills_itself, ..."""
     (folder / "mine" / "norm").mkdir(parents=True)
     (folder / "mine" / "misbehaving.py").write_text(MISBEHAVING)
-    for name, of in (("raises", "Raises"), ("kills_itself", "KillsItself")):
+    for name, of in MISBEHAVING_NAMES.items():
         text = f"name: {of}\nfile: {folder}/mine/misbehaving.py\n"
         (folder / "mine" / "norm" / f"{name}.yaml").write_text(text)
     return ["--config-dir", str(folder / "mine")]

@@ -121,6 +121,7 @@ def test_a_run_that_is_taken_up_meanwhile_stays(
     ("arguments", "line"),
     [
         (["nowhere"], "error: nowhere: no such folder; give the folder that holds run folders"),
+        ([".", "--lease-seconds", "1"], "error: --lease-seconds 1: must be above 4"),
         ([".", "--delete"], "error: argument --delete: expected at least one argument"),
         ([".", "--delete", "finished"], "error: argument --delete: invalid choice: 'finished'"),
     ],

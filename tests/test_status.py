@@ -53,7 +53,7 @@ def test_rate_and_time_left_of_what_runs(runs: Path, capsys: pytest.CaptureFixtu
 def test_what_a_living_sweep_has_still_to_begin_is_waiting(runs: Path) -> None:
     (runs / ".sweep").mkdir()
     jobs = list_jobs([(str(s), plain_config(small(runs, f"seed={s}", "steps=60"))) for s in range(6)])
-    with announced(jobs, Local(runs, workers=2)):
+    with announced(jobs, Local(runs, workers=2).concurrent(jobs)):
         watch = Watch([runs])
         watch.look()
         assert len(watch.waiting) == 3

@@ -34,6 +34,7 @@ from tests.sweeping import (
     times_trained,
     wait_until,
 )
+from tests.test_lease import left_by_another_host
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,35 @@ def test_one_job_that_raises_and_one_that_kills_itself_harm_no_other(undisturbed
     assert [starts(run) for run in by_state["failed"]] == [2] * 4  # tried again
 
 
+def test_a_process_that_dies_before_there_is_a_folder_leaves_one_and_no_dirt(undisturbed: Path, tmp_path: Path) -> None:
+    mine, own = tmp_path / "runs", misbehaving(tmp_path)
+    code, output, error = sweep(
+        *["norm=doubles,dies_at_once,none,batch", "seed=0,1", "launcher.workers=1", *own], runs_dir=mine
+    )
+    assert code in (1, 2)
+    assert_same_results(undisturbed, mine)
+    assert output.count("finished") >= 4
+    [dead] = [run for run in runs(mine) if "DiesAtOnce" in run.name and "seed0" in run.name]
+    assert status(dead)["message"] == "its process ended with exit code 7"
+    assert {"config.json", "log.txt", "traceback.txt", "status.json"} <= {file.name for file in dead.iterdir()}
+    assert f"error: {dead.name}: its process ended with exit code 7" in error
+
+
+def test_a_run_left_by_a_dead_host_is_waited_for_and_then_taken_over(undisturbed: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "runs"
+    assert sweep("norm=none,batch", "seed=0,1", "steps=20", runs_dir=mine)[0] == 0
+    run = runs(mine)[0]
+    told = {**status(run), "state": "running", "steps": 40}
+    (run / "status.json").write_text(json.dumps(told))
+    left_by_another_host(run, seconds_ago=0)
+    code, output, error = sweep("norm=none,batch", "seed=0,1", "lease_seconds=25", runs_dir=mine)
+    assert (code, error) == (0, "")
+    assert "waiting for 1 runs that other processes have: " in output
+    assert "process 4242 on node17, last heard of " in output
+    assert "it counts as dead after lease_seconds=25 of silence" in output
+    assert_same_results(undisturbed, mine)
+
+
 def test_a_diverged_job_is_tried_again_only_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,18 +159,24 @@ def test_two_sweeps_at_once_train_each_job_once(undisturbed: Path, tmp_path: Pat
     assert [times_trained(run) for run in runs(mine)] == [1] * 4
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(undisturbed: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     mine = tmp_path / "runs"
-    process = start("norm=none,batch", "seed=0,1", "steps=40", runs_dir=mine)
-    wait_until(lambda: running_workers(mine) or len(runs(mine)) > 1)
+    process = start("norm=none,batch", "seed=0,1", "steps=3000", runs_dir=mine)
+    wait_until(lambda: any(status(run).get("step", 0) > 50 for run in runs(mine)))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in error
     assert "Traceback" not in error
     assert not running_workers(mine)
-    assert sweep("norm=none,batch", "seed=0,1", runs_dir=mine)[0] == 0
-    assert_same_results(undisturbed, mine)
+    saved = [status(run)["checkpoint"] for run in runs(mine) if status(run)["state"] == "interrupted"]
+    assert saved
+    assert min(saved) > 0
+    assert sweep("norm=none,batch", "seed=0,1", "steps=3000", runs_dir=mine)[0] == 0
+    told = [json.loads((run / "provenance.json").read_text())["starts"] for run in runs(mine)]
+    assert any(len(started) == 2 and started[1]["from_step"] > 0 for started in told)
+    assert sweep("norm=none,batch", "seed=0,1", "steps=3000", runs_dir=tmp_path / "again")[0] == 0
+    assert_same_results(tmp_path / "again", mine)
 
 
 def test_a_worker_that_was_told_to_stop_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
@@ -270,6 +306,10 @@ def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
         (["seed=0,1", "launcher.gpus=[7]"], "error: launcher.gpus=[7]: this machine has "),
         (["seed=0,1", "launcher.gpu_share=0"], "error: launcher.gpu_share=0.0: must be above 0 and at most 1"),
         (["seed=0,-1"], "error: seed=-1: must be a whole number, at least 0 (seed=-1)"),
+        (
+            ["seed=0,1", "device=cuda:1"],
+            "error: device=cuda:1: in a sweep each job sees its own GPU only; say device=cuda",
+        ),
         (["seed=0,1", "lease_seconds=1"], "error: lease_seconds=1.0: must be a number above 4.0"),
         (["seed=0,1", "mirror=tensorbord"], "error: mirror=tensorbord: unknown mirror; did you mean 'tensorboard'?"),
     ],

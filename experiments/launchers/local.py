@@ -1,6 +1,6 @@
 """This machine: a few long-lived worker processes, each of which carries out one job after the other.
 
-A worker imports torch once, or takes it over from a process that has, so a job costs milliseconds beyond its training.
+A worker imports torch once, so a job costs milliseconds beyond its training.
 A worker that dies (killed, out of memory, a crash in C) takes its one job with it, and another takes its place.
 """
 
@@ -39,7 +39,7 @@ class Local:
     Args:
         runs_dir: of the sweep.
         workers: jobs at a time; None: as many as the machine has cores for, by each run's ``threads``.
-        gpus: numbers of the GPUs to use; None: all that torch sees.
+        gpus: numbers of the GPUs to use; None: all that torch sees; an empty list: none.
         gpu_share: part of a GPU that one job takes: 1 for large ones, 0.25 where four small ones share one.
     """
 
@@ -61,6 +61,7 @@ class Local:
         self.workers = workers
         self.gpu_share = gpu_share
         self.gpus = seen if gpus is None else gpus
+        self.hide_gpus = gpus == []
         self._started: list[_Worker] = []
 
     def concurrent(self, jobs: Sequence[Job]) -> int:
@@ -68,10 +69,17 @@ class Local:
 
     def _places(self, jobs: Sequence[Job]) -> list[dict[str, str]]:
         """One environment for each job that runs at a time."""
+        for job in jobs:
+            if str(job.config["device"]).startswith("cuda:"):
+                raise WrongInput(
+                    f"device={job.config['device']}: in a sweep each job sees its own GPU only; say device=cuda and "
+                    f"launcher.gpus=[{job.config['device'].removeprefix('cuda:')}]"
+                )
         threads = max((job.config["threads"] for job in jobs), default=1)
         number = min(self.workers or max(1, cores() // threads), len(jobs))
         if not self.gpus or all(job.config["device"] == "cpu" for job in jobs):
-            return [{} for _ in range(number)]
+            hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.hide_gpus else {}
+            return [dict(hidden) for _ in range(number)]
         on_each = int(1 / self.gpu_share + 1e-9)
         places = [{"CUDA_VISIBLE_DEVICES": _visible(gpu)} for _ in range(on_each) for gpu in self.gpus]
         return places[: min(self.workers or len(places), len(jobs))]
@@ -99,6 +107,8 @@ class Local:
                     for worker in [w for w in busy.values() if any(source in ready for source in w.sources)]:
                         del busy[worker.pid]
                         job, result = worker.take()
+                        if worker.alive and result.state == "failed":
+                            worker.end()  # whatever went wrong there shall not reach the next job
                         if worker.alive:
                             idle.append(worker)
                         yield job, result
@@ -142,7 +152,9 @@ class _Worker:
 
     @classmethod
     def start(cls, place: int, environment: Mapping[str, str], folder: Path) -> _Worker:
-        context = _context()
+        # Spawned by this process itself: a fork server would be one process more that a signal or a lack of memory can
+        # end, and its children's deaths would be its to report.
+        context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
         handle, output = tempfile.mkstemp(dir=folder)
         os.close(handle)
@@ -164,6 +176,12 @@ class _Worker:
         with contextlib.suppress(OSError):  # it died while idle: take() will tell
             self.connection.send(job.config)
 
+    def end(self) -> None:
+        """Lets an idle worker go."""
+        self.alive = False
+        self.connection.close()
+        self.process.join()
+
     def take(self) -> tuple[Job, Result]:
         """The job that ended, or died with the worker, and its result."""
         assert self.job is not None
@@ -180,7 +198,7 @@ class _Worker:
         with open(self.output, "rb") as file:
             file.seek(self._read)
             last_words = file.read()[-LAST_WORDS:].decode(errors="replace")
-        mark_dead(job, reason, last_words)
+        mark_dead(job, self.pid, reason, last_words)
         return job, Result("failed", reason, trained=True)
 
 
@@ -190,24 +208,6 @@ def _reason(code: int | None) -> str:
         more = " (out of memory?)" if name == "SIGKILL" else ""
         return f"its process was killed by {name}{more}"
     return f"its process ended with exit code {code}"
-
-
-def warm_up() -> None:
-    """Begins to import for the workers to come, and returns at once."""
-    if hasattr(_context(), "set_forkserver_preload"):
-        from multiprocessing import forkserver
-
-        _context()
-        forkserver.ensure_running()
-
-
-def _context() -> Any:
-    """How workers are made: from a server process that has imported torch already, where the system can."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.launchers.local"])
-    return context
 
 
 def _serve(connection: Connection, output: str, environment: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import store
 from experiments.errors import Interrupted, WrongInput
 from experiments.launchers import LAUNCHERS, cores
 from experiments.sweeps.job import Job, Result, mark_dead
@@ -82,7 +83,7 @@ class Ray:
             return job, self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             reason = f"its process died ({str(error).strip().splitlines()[0]})"
-            mark_dead(job, reason, str(error))
+            mark_dead(job, (store.read_status(job.path) or {}).get("pid", 0), reason, str(error))
             return job, Result("failed", reason, trained=True)
 
 

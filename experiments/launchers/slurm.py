@@ -7,7 +7,9 @@ what is still queued instead of submitting it twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import time
@@ -21,6 +23,8 @@ from experiments.launchers.local import Local
 from experiments.sweeps.job import Job, Result
 
 POLL_SECONDS = 2.0
+PREEMPTION_SECONDS = 300.0
+"""After SIGTERM Slurm ends a job within its grace time, and queues it again where it preempted it."""
 _SUITE = Path(__file__).parents[2]
 
 
@@ -100,7 +104,7 @@ class Slurm:
             **{name: value for name, value in wanted.items() if value is not None},
             "job_name": "batchnorm",
             "signal_delay_s": warning_seconds,
-            "setup": [*(setup or []), f"export PYTHONPATH={_SUITE}${{PYTHONPATH:+:$PYTHONPATH}}"],
+            "setup": [*(setup or []), f"export PYTHONPATH={shlex.quote(str(_SUITE))}${{PYTHONPATH:+:$PYTHONPATH}}"],
             "additional_parameters": further,
         }
 
@@ -167,7 +171,10 @@ class Slurm:
         file = self.folder / "submitted.jsonl"
         if not file.exists():
             return {}
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = []
+        for text in file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the half-written last line of a killed driver
+                lines.append(json.loads(text))
         known = {line["job"]: [name for name in line["runs"] if name in by_name] for line in lines}
         wanted = {handle: names for handle, names in known.items() if names}
         queued = self._queued(wanted) if wanted else set()
@@ -241,7 +248,14 @@ class Chunk:
 
         jobs = list_jobs(("", config) for config in self.configs)
         self._local = Local(jobs[0].path.parent, workers=self.at_a_time, gpu_share=self.gpu_share)
-        return {job.path.name: result for job, result in self._local.launch(jobs)}
+        results: dict[str, Result] = {}
+        for job, result in self._local.launch(jobs):
+            results[job.path.name] = result
+            if result.state == "interrupted":  # preempted, or cancelled: it is not for this process to end well
+                self._local.stop()
+                time.sleep(PREEMPTION_SECONDS)
+                break
+        return results
 
     def stop(self) -> None:
         """Lets the runs save."""

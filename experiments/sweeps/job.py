@@ -62,7 +62,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One run of a sweep."""
 
@@ -73,6 +73,8 @@ class Job:
     path: Path
     """The run folder; it may not exist yet."""
     identity: dict[str, Any] = field(repr=False)
+    label: str
+    """Of its data."""
 
     def standing(self) -> Standing:
         """Where the run stands on the disk; reads each file of its folder once at most."""
@@ -82,14 +84,18 @@ class Job:
             done = already_done(self.path, self.identity, self.config, status)
             if done:
                 return Standing(done.state, status)
-            holder = is_held(self.path, self.config["lease_seconds"]) if status else None
+            holder = is_held(self.path, self.config["lease_seconds"]) if self.path.exists() else None
         except WrongInput as error:
             return Standing("wrong input", status, _one_line(error))
         except RunFailure as error:
             return Standing("failed", status, _one_line(error))
+        except FileNotFoundError:  # removed a moment ago
+            return Standing("missing", {})
+        except OSError as error:
+            return Standing("failed", status, f"{error.filename or self.path}: {error.strerror or error}")
         if holder is not None:
             limit = f"it counts as dead after lease_seconds={self.config['lease_seconds']:g} of silence"
-            heard = f"last heard of {holder.age:.0f} s ago; {limit}" if holder.age > 10 else "alive"
+            heard = f"last heard of {holder.age:.0f} s ago; {limit}"
             return Standing("running", status, f"process {holder.pid} on {holder.host}, {heard}")
         if status.get("state") == "running":
             return Standing("interrupted", status, f"process {status['pid']} on {status['host']} is gone")
@@ -148,7 +154,7 @@ def list_jobs(
             path = Path(config["runs_dir"]).expanduser().absolute() / store.run_name(config, identity, label)
         except WrongInput as error:
             raise WrongInput(f"{error}{_in_brackets(told)}") from error
-        job = Job(told, config, path, identity)
+        job = Job(told, config, path, identity, label)
         other = by_path.setdefault(path, job)
         if other is not job:
             raise WrongInput(
@@ -178,18 +184,14 @@ def _data_of(config: Mapping[str, Any], known: dict[str, tuple[str, str]]) -> tu
     return known[key]
 
 
-def mark_dead(job: Job, reason: str, last_words: str) -> None:
-    """Writes into a job's folder that the process that had it died; ``last_words`` is what it printed last.
+def mark_dead(job: Job, pid: int, reason: str, last_words: str) -> None:
+    """Writes into a job's folder that the process that had it died; ``last_words`` is what it printed last."""
 
-    Where the process died before it made the folder, there is nothing to write to.
-    """
-    status = store.read_status(job.path) if job.path.exists() else None
-    if status is None or status["state"] not in ("running", "failed"):
-        return
+    def describe(folder: store.RunFolder) -> None:
+        folder.describe(job.identity, job.config, job.label, None)
+
     try:
-        with store.RunFolder(job.path, job.config["lease_seconds"]) as folder:
-            store.write_atomically(job.path / "traceback.txt", f"{reason}\n{last_words}".encode())
-            folder.set_status("failed", status["step"], status["steps"], message=reason)
+        store.mark_dead(job.path, pid, reason, last_words, job.config["lease_seconds"], describe)
     except (RunFailure, WrongInput, OSError) as error:  # another process has taken it up already; or the disk is full
         log.debug("%s: %s", job.path, error)
 

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments import store
-from experiments.errors import RunFailure
+from experiments.errors import RunFailure, WrongInput
 from experiments.launchers import Launcher, build_launcher
 from experiments.lease import HEARTBEAT_SECONDS
 from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, try_out
 
 POLL_SECONDS = 1.0
 """Time between two looks at runs that other processes have."""
+
+WAITING_SECONDS = 60.0
+"""Time between two lines that say so."""
 
 _MOST_NAMED = 20
 
@@ -40,11 +43,14 @@ def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple
     """
     jobs = list_jobs(configs)
     first = jobs[0].config
+    if len({job.config["runs_dir"] for job in jobs}) > 1:
+        raise WrongInput("runs_dir: several values; a sweep has one folder")
     launcher = build_launcher(first["launcher"], first["runs_dir"])
     if first["dry"]:
         _say_what_would_be_done(jobs, launcher)
         results += [(job.path.name, Result("listed", str(job.path))) for job in jobs]
         return
+    at_a_time = launcher.concurrent(jobs)  # may refuse a job, so before anything is written
     _check_writable(Path(first["runs_dir"]).expanduser().absolute())
     standings = [job.standing() for job in jobs]
     done = [(job, standing) for job, standing in zip(jobs, standings, strict=True) if standing.ended]
@@ -53,7 +59,7 @@ def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple
     if done:
         print(f"{len(done)} of {len(jobs)} runs are done already", flush=True)
     try:
-        with announced(jobs, launcher):
+        with announced(jobs, at_a_time):
             _until_all_ended(open_jobs, launcher, len(jobs), results)
     finally:
         if first["report"]:
@@ -62,33 +68,31 @@ def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple
 
 def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, results: list[tuple[str, Result]]) -> None:
     """Carries out the jobs that nobody else has, waits for those that somebody has, and takes up what they leave."""
-    waiting_told = False
+    told = -WAITING_SECONDS
     while open_jobs:
         standings = {job.path: job.standing() for job in open_jobs}
-        elsewhere = [job for job in open_jobs if standings[job.path].state == "running"]
         for job in [job for job in open_jobs if standings[job.path].ended]:  # by another process, meanwhile
             _account(job, Result(standings[job.path].state, str(job.path)), number, results)
             open_jobs.remove(job)
-        mine = [job for job in open_jobs if job not in elsewhere]
+        mine = [job for job in open_jobs if standings[job.path].state != "running"]
         accounted = len(results)
         for job, result in launcher.launch(mine) if mine else ():
             if result.state != "busy":  # somebody took it up a moment ago
                 _account(job, result, number, results)
                 open_jobs.remove(job)
         if open_jobs and len(results) == accounted:
-            if elsewhere and not waiting_told:
-                names = ", ".join(f"{job.path.name} ({standings[job.path].note})" for job in elsewhere[:3])
-                print(f"waiting for {len(elsewhere)} runs that other processes have: {names} ...", flush=True)
-                waiting_told = True
+            if time.monotonic() - told >= WAITING_SECONDS:
+                names = ", ".join(f"{job.path.name} ({standings[job.path].note or 'busy'})" for job in open_jobs[:3])
+                print(f"waiting for {len(open_jobs)} runs that other processes have: {names} ...", flush=True)
+                told = time.monotonic()
             time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager
-def announced(jobs: Sequence[Job], launcher: Launcher) -> Iterator[None]:
+def announced(jobs: Sequence[Job], at_a_time: int) -> Iterator[None]:
     """Within it, a file under runs_dir/.sweep names the sweep's runs, for whoever watches; its date is kept fresh."""
     runs_dir = Path(jobs[0].config["runs_dir"]).expanduser().absolute()
     file = runs_dir / ".sweep" / f"sweep-{socket.gethostname()}-{os.getpid()}.json"
-    at_a_time = launcher.concurrent(jobs)
     store.write_json(file, {"runs": {job.path.name: job.config["steps"] for job in jobs}, "at_a_time": at_a_time})
     ended = threading.Event()
 

@@ -97,7 +97,7 @@ def register(carry_out: Callable[[list[tuple[str, DictConfig]]], None]) -> None:
     _carry_out[:] = [carry_out]
     SuiteSweeper.__module__ = _MODULE
     namespace, _, name = _MODULE.partition(".")
-    if importlib.util.find_spec(namespace) is None:  # no other plugin is installed
+    if namespace not in sys.modules and importlib.util.find_spec(namespace) is None:  # no other plugin is installed
         sys.modules[namespace] = types.ModuleType(namespace)
         sys.modules[namespace].__path__ = []
     module = sys.modules.setdefault(_MODULE, types.ModuleType(_MODULE))

@@ -14,7 +14,7 @@ ROOMS = {"experiments", "probes", "analysis", "notebooks", "conf"}
 ALLOWED_ROOMS = {"experiments": {"experiments", "probes"}, "probes": {"probes"}, "analysis": {"analysis"}}
 ALLOWED_PACKAGES = {
     "probes": {"torch"},
-    "analysis": {"numpy", "pandas", "scipy", "matplotlib", "pyarrow", "xarray", "jinja2", "markupsafe"},
+    "analysis": {"numpy", "pandas", "scipy", "matplotlib", "pyarrow", "xarray", "jinja2", "markupsafe", "rich"},
 }
 
 

@@ -137,4 +137,4 @@ def test_status_tells_the_time_left_of_a_running_run(tmp_path: Path, capsys: pyt
     (folder / "status.json").write_text(json.dumps({**status, **running}))
     assert load_status(tmp_path).seconds_left.tolist() == [pytest.approx(150)]  # 750 steps at 5 per second
     assert main(["status", str(tmp_path)]) == 0
-    assert "250/1000  2 min" in capsys.readouterr().out
+    assert "250/1000  5/s   2 min" in capsys.readouterr().out

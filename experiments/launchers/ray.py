@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Ray:
         ray = self._ray
         own: dict[str, Any] = {} if self.address else {"num_cpus": self.cpus, "include_dashboard": False}
         environment = {"env_vars": {"PYTHONPATH": str(_SUITE)}}
+        _check_reachable(self.address)
         try:
             ray.init(self.address, log_to_driver=False, logging_level="error", runtime_env=environment, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -85,6 +87,21 @@ class Ray:
             reason = f"its process died ({str(error).strip().splitlines()[0]})"
             mark_dead(job, (store.read_status(job.path) or {}).get("pid", 0), reason, str(error))
             return job, Result("failed", reason, trained=True)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for minutes.
+
+    Raises:
+        WrongInput: nobody answers at host:port.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or this machine
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise WrongInput(f"launcher.address={address}: no Ray cluster there: {error.strerror or error}") from error
 
 
 def _carry_out(config: dict[str, Any]) -> Result:

@@ -101,7 +101,7 @@ def test_a_preempted_and_a_timed_out_job_go_on_where_they_were(tmp_path: Path) -
 
 def test_a_real_time_limit_is_outlived(tmp_path: Path) -> None:
     """One minute for a longer run: it saves at the warning, is queued again, and ends with the same bits."""
-    jobs = ["norm=batch", "seed=0", "steps=100000", "checkpoint.seconds=3", "evaluation.every=1000"]
+    jobs = ["norm=batch", "seed=0", "steps=60000", "checkpoint.seconds=3", "evaluation.every=1000"]
     mine = tmp_path / "runs"
     limits = ["launcher.minutes=1", "launcher.warning_seconds=20"]
     code, _, error = sweep(*jobs, *SLURM, *limits, runs_dir=mine, timeout=800)

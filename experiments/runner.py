@@ -284,8 +284,8 @@ def recorded(folder: RunFolder, records: Records, start: int, steps: int) -> Ite
         WrongInput, RunFailure: in one line, what went wrong; the traceback is in the folder.
     """
     (folder.path / "traceback.txt").unlink(missing_ok=True)
-    folder.set_status("running", start, steps)
     with log_file(folder.path), stop_signals() as stop:
+        folder.set_status("running", start, steps)  # whoever reads it may send a signal
         try:
             yield stop
         except Interrupted:

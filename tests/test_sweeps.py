@@ -161,7 +161,7 @@ def test_two_sweeps_at_once_train_each_job_once(undisturbed: Path, tmp_path: Pat
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     mine = tmp_path / "runs"
-    process = start("norm=none,batch", "seed=0,1", "steps=1000", runs_dir=mine)
+    process = start("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=mine)
     wait_until(lambda: any(status(run).get("step", 0) > 50 for run in runs(mine)))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -172,10 +172,10 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     saved = [status(run)["checkpoint"] for run in runs(mine) if status(run)["state"] == "interrupted"]
     assert saved
     assert min(saved) > 0
-    assert sweep("norm=none,batch", "seed=0,1", "steps=1000", runs_dir=mine)[0] == 0
+    assert sweep("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=mine)[0] == 0
     told = [json.loads((run / "provenance.json").read_text())["starts"] for run in runs(mine)]
     assert any(len(started) == 2 and started[1]["from_step"] > 0 for started in told)
-    assert sweep("norm=none,batch", "seed=0,1", "steps=1000", runs_dir=tmp_path / "again")[0] == 0
+    assert sweep("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=tmp_path / "again")[0] == 0
     assert_same_results(tmp_path / "again", mine)
 
 

@@ -10,20 +10,20 @@ BIN    := $(VENV)/bin
 .PHONY: demo test clean-venv
 
 demo: $(VENV)/.installed
-	@echo "Training 2 kinds of networks with 5 or 6 normalisations and 3 seeds each: at most 5 minutes on 2 cores."
+	@echo "Training 2 kinds of networks with 5 or 6 normalisations and 3 seeds each: about ten minutes on 2 cores."
 	@echo "Finished runs are kept in $(RUNS): stop with Ctrl-C and go on with the same command at any time."
 	@# The report is written whatever became of the runs; it names those that failed.
-	failed=0; for experiment in demo_vgg demo_linear; do \
-	  $(BIN)/python -m experiments experiment=$$experiment runs_dir=$(RUNS) || failed=$$?; \
+	failed=0; for experiment in vgg linear; do \
+	  $(BIN)/python -m experiments experiment=santurkar2018/$$experiment runs_dir=$(RUNS) || failed=$$?; \
 	  if [ $$failed -gt 128 ]; then exit $$failed; fi; \
 	done; $(BIN)/python -m analysis report $(RUNS) && exit $$failed
 
 test: $(VENV)/.installed
-	@echo "Style, types and tests: at most 10 minutes on 2 cores."
+	@echo "Style, types and tests: about seven minutes on 2 quiet cores."
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints/cpu.txt
 	@echo "Setting up $(VENV) with the versions of constraints/cpu.txt: one to three minutes, about 1.7 GB of disk."

@@ -1,6 +1,8 @@
 """`python -m analysis`: report, report card, figures, comparison, the state of runs, and their numbers as one table.
 
-Exit code 0: done; 1: it could not be done (a damaged file, a full disk); 2: something that was asked for is wrong.
+Exit code 0: done; 1: it could not be done (a full disk, every run damaged), or it was done without what is damaged;
+2: something that was asked for is wrong. A damaged run is left out of what is made, and named with its file in one line
+on standard error, in a report on its page too.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from analysis.errors import DamagedFile, WrongInput
+from analysis.folders import Damaged
 
 _CLAIMS = "a Python file with claims of your own (CLAIMS); may be given again"
+_STUDY = "the folder of a study of your own (STUDY, claims, figures); may be given again"
+_BY = "make the arms by this key of the configuration instead of the normalisation, as norm.groups; may be given again"
 _FIGURES = "a Python file that is a figure of your own; may be given again"
 
 
@@ -32,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WrongInput as error:
         return _say(error, 2)
     except DamagedFile as error:
-        return _say(f"{error}; to go on without this run, move its folder elsewhere", 1)
+        return _say(error, 1)
     except BrokenPipeError:  # the reader of what is printed has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -54,25 +59,34 @@ def _say(error: object, code: int) -> int:
     return code
 
 
+def _named(damaged: Damaged) -> int:
+    """Names what was left out; the exit code of a command that did the rest."""
+    for why in damaged.values():
+        _say(why, 1)
+    return 1 if damaged else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m analysis", description="Report, figures and tables from run folders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    report = commands.add_parser("report", help="one page: what was run, the ledger of claims, every figure")
+    report = commands.add_parser("report", help="one page: every explanation, what came out, the figures behind it")
     report.set_defaults(command=_report)
-    card = commands.add_parser("card", help="one page: one normalisation against none and batch")
+    card = commands.add_parser("card", help="one page: one normalisation against none and batch, or two side by side")
     card.set_defaults(command=_card)
-    card.add_argument("norm", metavar="NORM", help="the normalisation, as it is named in the runs")
+    card.add_argument("arms", metavar="NORM[,NORM]", help="as named in the runs; with --by, a value of these keys")
     for command in (report, card):
         command.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report in the first RUNS)")
         command.add_argument("--claims", action="append", type=Path, default=[], metavar="FILE", help=_CLAIMS)
-    compare = commands.add_parser("compare", help="two sweeps, or two normalisations, number by number")
+    compare = commands.add_parser("compare", help="two sweeps, or two arms, number by number")
     compare.set_defaults(command=_compare)
-    compare.add_argument("a", metavar="A", help="a folder of runs; or, before RUNS, a normalisation")
+    compare.add_argument("a", metavar="A", help="a folder of runs; or, before RUNS, an arm such as a normalisation")
     compare.add_argument("b", metavar="B", help="another one")
-    compare.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="where the two normalisations were run")
+    compare.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="where the two arms were run")
     compare.add_argument("--metric", action="append", default=[], metavar="NAME", help="this metric only; repeatable")
     compare.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers to FILE.csv")
+    for command in (card, compare):
+        command.add_argument("--by", action="append", default=[], metavar="KEY", help=_BY)
     figures = commands.add_parser("figures", help="draw the figures (SVG, PNG, PDF, and their numbers as CSV)")
     figures.set_defaults(command=_figures)
     figures.add_argument("--out", type=Path, metavar="DIR", help="where to (default: figures in the first RUNS)")
@@ -90,57 +104,63 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="all numbers of all runs as one table")
     table.set_defaults(command=_table)
     for command in (figures, report, card):
+        command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
     for command in (report, card, figures, status, table):
         command.add_argument(
-            "runs", nargs="+", type=Path, metavar="RUNS", help="a folder of run folders, or one run folder"
+            "runs", nargs="+", type=Path, metavar="RUNS", help="a run folder, or any folder above run folders"
         )
     for command in (report, card, compare, figures, table):
         command.add_argument(
             "--results-version", type=int, metavar="N", help="only runs whose results are of this version"
         )
+    table.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="also this key of the configuration, for example norm.momentum; repeatable",
+    )
     table.add_argument("file", type=Path, metavar="FILE", help="FILE.csv or FILE.parquet")
     return parser
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from analysis import claims
+    from analysis import studies
     from analysis.report import write_report
 
-    out = arguments.out or arguments.runs[0] / "report"
-    entries = claims.load(arguments.claims)
-    print(
-        write_report(
-            arguments.runs,
-            out,
-            entries=entries,
-            further_figures=arguments.file,
-            results_version=arguments.results_version,
-        )
+    damaged: Damaged = {}
+    path = write_report(
+        arguments.runs,
+        arguments.out or arguments.runs[0] / "report",
+        found=studies.load(arguments.study, arguments.claims),
+        further_figures=arguments.file,
+        results_version=arguments.results_version,
+        damaged=damaged,
     )
-    return 0
+    print(path)
+    return _named(damaged)
 
 
 def _card(arguments: argparse.Namespace) -> int:
-    from analysis import claims
+    from analysis import studies
     from analysis.card import write_card
 
-    if Path(arguments.norm).is_dir() and not all(path.exists() for path in arguments.runs):
-        raise WrongInput(f"{arguments.norm} is a folder: the normalisation comes first, card NORM RUNS")
-    out = arguments.out or arguments.runs[0] / "report"
-    ledger = set(claims.names())
-    own = [claim for claim in claims.load(arguments.claims) if claim.name not in ledger]
-    print(
-        write_card(
-            arguments.norm,
-            arguments.runs,
-            out,
-            further_claims=own,
-            further_figures=arguments.file,
-            results_version=arguments.results_version,
-        )
+    if Path(arguments.arms).is_dir() and not all(path.exists() for path in arguments.runs):
+        raise WrongInput(f"{arguments.arms} is a folder: the normalisation comes first, card NORM RUNS")
+    damaged: Damaged = {}
+    path = write_card(
+        arguments.arms,
+        arguments.runs,
+        arguments.out or arguments.runs[0] / "report",
+        by=arguments.by,
+        found=studies.load(arguments.study, arguments.claims),
+        further_figures=arguments.file,
+        results_version=arguments.results_version,
+        damaged=damaged,
     )
-    return 0
+    print(path)
+    return _named(damaged)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -150,25 +170,32 @@ def _compare(arguments: argparse.Namespace) -> int:
     if path is not None and (path.suffix != ".csv" or not path.absolute().parent.is_dir()):
         raise WrongInput(f"--csv {path}: must end in .csv and lie in a folder that exists")
     a, b = arguments.a, arguments.b
-    table = compare(a, b, arguments.runs, metrics=arguments.metric, results_version=arguments.results_version)
+    damaged: Damaged = {}
+    asked = {"by": arguments.by, "metrics": arguments.metric, "results_version": arguments.results_version}
+    table = compare(a, b, arguments.runs, damaged=damaged, **asked)
     print(as_text(table, a, b))
     if path is not None:
         table.to_csv(path, index=False, na_rep="nan")
         print(path.absolute())
-    return 0
+    return _named(damaged)
 
 
 def _figures(arguments: argparse.Namespace) -> int:
-    from analysis import figures
+    from analysis import figures, studies
 
-    own = dict(figures.from_file(file) for file in arguments.file)
+    found = studies.load(arguments.study)
+    figures.refuse_taken(found)
+    own: dict[str, Any] = dict(figures.from_file(file, found) for file in arguments.file)
+    for study in found:
+        own |= {name: study.figure(name) for name in study.figures if study.of_user}
     names = arguments.only or [*figures.names(), *own]
     modules = {name: own.get(name) or figures.get(name) for name in names}  # a wrong name is told before all
-    runs = figures.Runs.load(arguments.runs, arguments.results_version)
+    damaged: Damaged = {}
+    runs = figures.Runs.load(arguments.runs, arguments.results_version, damaged=damaged)
     for name, module in modules.items():
         for path in figures.write(name, runs, arguments.out or arguments.runs[0] / "figures", module):
             print(path)
-    return 0
+    return _named(damaged)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -182,6 +209,7 @@ def _table(arguments: argparse.Namespace) -> int:
     from pyarrow import csv, parquet
 
     from analysis import load_runs
+    from analysis.files import replace
 
     def plain(field: pa.Field) -> pa.Field:
         return field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
@@ -191,23 +219,22 @@ def _table(arguments: argparse.Namespace) -> int:
         raise WrongInput(f"{path.name}: a table is written to a file ending in .csv or .parquet, named last: RUNS FILE")
     if not path.parent.is_dir():
         raise WrongInput(f"no such folder: {path.parent}")
-    frame = load_runs(arguments.runs, results_version=arguments.results_version)
+    damaged: Damaged = {}
+    frame = load_runs(arguments.runs, arguments.column, results_version=arguments.results_version, damaged=damaged)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     # A value that is NaN was measured and is kept; from_pandas would make it a missing one.
     value = table.schema.get_field_index("value")
     table = table.set_column(value, "value", pa.array(frame["value"].to_numpy(), from_pandas=False))
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+
+    def save(temporary: Path) -> None:
         with temporary.open("wb") as file:
             if path.suffix == ".csv":
                 csv.write_csv(table.cast(pa.schema(map(plain, table.schema))), file)
             else:
                 parquet.write_table(table, file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    print(path)
-    return 0
+
+    print(replace(path, save))
+    return _named(damaged)
 
 
 if __name__ == "__main__":

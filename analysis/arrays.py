@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import column
 from analysis.errors import DamagedFile, WrongInput, near_miss
-from analysis.folders import RUN_COLUMNS, Field, Run
+from analysis.run_folder import RUN_COLUMNS, Run
+from experiments.runs.format import ARRAYS, CHUNKS, FieldDescription, step_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,7 +33,7 @@ class Entry:
     run: Run
     probe: str
     key: str
-    spec: Field
+    spec: FieldDescription
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -56,9 +58,9 @@ class Arrays(Sequence["xr.DataArray"]):
 
     `.entries` is a table with one row per array: run, probe, key, metric, batch, point, dims, layer (of an array of one
     layer), x (its edges or levels, where they are no dimension), unit, reference and the columns of the run (norm, lr,
-    seed, ...). A DataArray has dims ("step", declared dims), coordinates step, layer and
-    x where they are declared, and the row of `.entries` as attrs. Taking one raises DamagedFile where its file is
-    damaged.
+    seed, ...), of the types that `analysis.columns.column` says. A DataArray has dims ("step", declared dims),
+    coordinates step, layer and x where they are declared, and the row of `.entries` as attrs. Taking one raises
+    DamagedFile where its file is damaged.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -66,7 +68,15 @@ class Arrays(Sequence["xr.DataArray"]):
 
     @cached_property
     def entries(self) -> pd.DataFrame:
-        return pd.DataFrame([entry.attributes for entry in self._entries])
+        rows = [entry.attributes for entry in self._entries]
+        nested = ("dims", "x")  # tuples
+        return pd.DataFrame(
+            {
+                name: pd.Series(values, dtype=object) if name in nested else column(values)
+                for name in (rows[0] if rows else ())
+                for values in [[row[name] for row in rows]]
+            }
+        )
 
     def where(self, **columns: Any) -> Arrays:
         """Those whose entries have these values, as in `where(norm="batch", seed=0)`. WrongInput: an unknown column."""
@@ -92,11 +102,11 @@ def _read_array(entry: Entry) -> xr.DataArray:
 
     folder, name, spec = entry.run.folder, f"{entry.probe}/{entry.key}", entry.spec
     by_step: dict[int, np.ndarray] = {}
-    merged = folder / "arrays.npz"
+    merged = folder / ARRAYS
     if merged.exists():
         by_step.update(_from_merged(merged, name))
     # A run that went on after its end has later chunks beside the merged file.
-    for chunk in sorted(folder.glob("arrays/step-*.npz")):
+    for chunk in sorted((folder / CHUNKS).glob("step-*.npz")):
         with _damage_named(chunk), chunk.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if name in archive.files:
                 by_step[_step(chunk.stem, chunk)] = archive[name]
@@ -122,7 +132,7 @@ def _read_array(entry: Entry) -> xr.DataArray:
 
 def _step(text: str, path: Path) -> int:
     try:
-        return int(text.removeprefix("step-"))
+        return step_of(text)
     except ValueError:
         raise DamagedFile(f"{path} is damaged: {text!r} is no step") from None
 

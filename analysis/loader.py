@@ -7,8 +7,6 @@ have been read already. `analysis.folders`, `.records` and `.arrays` know how a 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,63 +16,77 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.arrays import Arrays, Entry
+from analysis.columns import categories, column, numbers
 from analysis.errors import DamagedFile, WrongInput, near_miss
-from analysis.folders import (
-    NUMBER_KEYS,
-    RUN_COLUMNS,
-    PathOrPaths,
-    Run,
-    RunFolders,
-    find_runs,
-    in_parallel,
-    lookup,
-    names_of,
-    read_run,
-    text,
-)
-from analysis.records import RECORD_COLUMNS, RECORD_TEXTS, records_of
+from analysis.folders import Damaged, PathOrPaths, RunFolders, find_runs, in_parallel, names_of, some_left, undamaged
+from analysis.records import records_of
+from analysis.run_folder import NUMBER_KEYS, RUN_COLUMNS, Run, lookup, read_run, text
+from experiments.runs.format import RECORD_COLUMNS, RECORD_TEXTS
 
 BLOCK = 64  # runs whose records are held at once as they were read
 Folders: TypeAlias = PathOrPaths | RunFolders
 
 
-def load_runs(path: Folders, columns: Sequence[str] = (), *, results_version: int | None = None) -> pd.DataFrame:
+def load_runs(
+    path: Folders,
+    columns: Sequence[str] = (),
+    *,
+    results_version: int | None = None,
+    damaged: Damaged | None = None,
+) -> pd.DataFrame:
     """All records of all runs in one tidy table: one row per number.
 
-    path: a folder of run folders, one run folder, or a list of either.
-    columns: further keys of the config, dotted (`"norm.centered"`), each to become a column of that name; missing
-        values where a run has no such key.
+    path: a folder at or anywhere below which run folders lie, or a list of such.
+    columns: further keys of the config, dotted (`"norm.centered"`), each to become a column of that name, of the
+        type that `analysis.columns.column` says; missing values where a run has no such key.
     results_version: only the runs of this version of the results. Without it, runs of different versions are refused:
         their numbers must not be compared.
+    damaged: a dictionary, to leave damaged runs out and have them named there: folder -> why. Without it the first
+        damaged file raises DamagedFile.
 
     Columns: run, experiment, state, diverged_at, data, model, norm, optimiser, lr, batch_size, weight_decay,
-    loss_reduction, schedule, seed, steps, numerics; then step, probe, metric, batch, point, layer, x, value, unit;
-    then `columns`. `value` is in the unit that `unit` names and may be NaN or infinite; `layer` and `x` are missing
-    where a metric has no such dimension. `data` is the label of the data set where it has one. Texts are categoricals.
+    loss_reduction, schedule, seed, steps, numerics, task; then step, probe, metric, batch, point, layer, x, value,
+    unit; then `columns`. `value` is in the unit that `unit` names and may be NaN or infinite; `layer` and `x` are
+    missing where a metric has no such dimension. `data` is the label of the data set where it has one, `task` what the
+    specification of its data says it is for. Texts are categoricals.
     Rows keep the order of the log; runs are sorted by the name of their folder. A run without records has no rows.
 
     Raises WrongInput (no such path, no runs, mixed versions, an unknown key) and DamagedFile.
     """
-    runs = RunFolders.read(path, results_version)
-    further = {name: _extra_column(name, runs) for name in columns}
+    return read_records(RunFolders.read(path, results_version, damaged=damaged), columns)[0]
+
+
+def read_records(runs: RunFolders, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, RunFolders]:
+    """The table of `load_runs`, and the runs that are in it: those whose records prove damaged are left out, if any
+    may be."""
+    for name in columns:
+        _extra_column(name, runs)  # a wrong key is told before anything is read
+    kept: list[Run] = []
     blocks: dict[str, list[np.ndarray]] = {name: [] for name in RECORD_COLUMNS}
     words: dict[str, dict[str | None, int]] = {name: {} for name in RECORD_TEXTS}
     counts: list[int] = []
     # Text becomes codes, a block of runs at a time: the Arrow tables of all would need as much memory again.
     for start in range(0, len(runs), BLOCK):
-        tables = list(in_parallel(records_of, runs[start : start + BLOCK]))
+        read = undamaged(records_of, runs[start : start + BLOCK], runs.damaged)
+        kept += [run for run, _ in read]
+        tables = [table for _, table in read]
+        if not tables:
+            continue
         counts += [table.num_rows for table in tables]
         for name in RECORD_COLUMNS:
             columns_of = [table.column(name) for table in tables]
             parts = [_codes(c, words[name]) if name in words else c.to_numpy() for c in columns_of]
             blocks[name].append(np.concatenate(parts))
+    some_left(kept, runs.damaged)
+    runs = RunFolders(kept, runs.damaged)
+    further = {name: _extra_column(name, runs) for name in columns}
     recorded: dict[str, Any] = {}
     for name in RECORD_COLUMNS:
         whole = np.concatenate(blocks.pop(name))
         recorded[name] = pd.Categorical.from_codes(whole, list(words[name])) if name in words else whole
     frame = {name: _run_column(name, runs).repeat(counts) for name in RUN_COLUMNS} | recorded
     frame |= {name: column.repeat(counts) for name, column in further.items()}
-    return pd.DataFrame(frame, copy=False)
+    return pd.DataFrame(frame, copy=False), runs
 
 
 def _codes(column: pa.ChunkedArray, words: dict[str | None, int]) -> np.ndarray:
@@ -89,10 +101,11 @@ def _codes(column: pa.ChunkedArray, words: dict[str | None, int]) -> np.ndarray:
 def load_status(path: Folders) -> pd.DataFrame:
     """How far each run is, one row per run, whatever its version; nothing but config.json and status.json is read.
 
-    Columns: run, experiment, state (running, finished, diverged, failed, interrupted; `not started` without a
-    status.json; `damaged`, with the reason as the message), step, steps, heartbeat (Unix seconds of its last sign of
-    life), message, diverged_at, steps_per_second (since its latest start), seconds_left (of a running one, at that
-    rate), host, pid, data, model, norm, lr, seed, results_version, folder. WrongInput: there are no runs.
+    Columns: run, experiment, arm (of its sweep, if that had arms), state (running, finished, diverged, failed,
+    interrupted; `not started` without a status.json; `damaged`, with the reason as the message), step, steps, heartbeat
+    (Unix seconds of its last sign of life), message, diverged_at, steps_per_second (since its latest start),
+    seconds_left (of a running one, at that rate), host, pid, data, model, norm, lr, seed, results_version, folder.
+    WrongInput: there are no runs.
     """
 
     def row(found: Path | Run) -> dict[str, Any]:
@@ -105,6 +118,7 @@ def load_status(path: Folders) -> pd.DataFrame:
         keys = ("step", "heartbeat", "message", "diverged_at", "host", "pid")
         return {
             **own,
+            "arm": run.arm,
             **{key: run.status.get(key) for key in keys},
             "heartbeat": run.sign_of_life,
             "steps_per_second": rate,
@@ -116,15 +130,15 @@ def load_status(path: Folders) -> pd.DataFrame:
             "folder": str(run.folder),
         }
 
-    order = ["run", "experiment", "state", "step", "steps", "heartbeat", "message", "diverged_at"]
+    order = ["run", "experiment", "arm", "state", "step", "steps", "heartbeat", "message", "diverged_at"]
     order += ["steps_per_second", "seconds_left", "host", "pid"]
     order += ["data", "model", "norm", "lr", "seed", "results_version", "folder"]
-    numbers = {"step", "steps", "heartbeat", "diverged_at", "steps_per_second", "seconds_left", "pid", "lr", "seed"}
-    numbers |= {"results_version"}
+    numeric = {"step", "steps", "heartbeat", "diverged_at", "steps_per_second", "seconds_left", "pid", "lr", "seed"}
+    numeric |= {"results_version"}
     found: Sequence[Path | Run] = path if isinstance(path, RunFolders) else find_runs(path)
     rows = list(in_parallel(row, found))
     return pd.DataFrame(
-        {name: (_numbers if name in numbers else _objects)([r.get(name) for r in rows]) for name in order}
+        {name: (numbers if name in numeric else _objects)([r.get(name) for r in rows]) for name in order}
     )
 
 
@@ -140,8 +154,9 @@ def _steps_per_second(status: Mapping[str, Any]) -> float | None:
 def load_descriptions(path: Folders, *, results_version: int | None = None) -> list[dict[str, Any]]:
     """What was run and how, one dictionary per run, in the order of `load_runs`; no records are read.
 
-    Keys: run, experiment, folder, results_version, config (the whole resolved one), identity (of it, what changes the
-    numbers), status and starts (provenance: one entry per start, with its time, host, command, git_commit, versions,
+    Keys: run, experiment, folder, results_version, config (the whole resolved one), training (by dotted key, every
+    option that changes what is trained, defaults filled in), measurement (what was measured, as far as it is no
+    default), status and starts (provenance: one entry per start, with its time, host, command, git_commit, versions,
     device and plan; empty where there is none).
 
     Raises WrongInput and DamagedFile as `load_runs` does.
@@ -149,7 +164,13 @@ def load_descriptions(path: Folders, *, results_version: int | None = None) -> l
 
     def describe(run: Run) -> dict[str, Any]:
         own = {"run": run.name, "experiment": run.experiment, "folder": run.folder, "results_version": run.version}
-        about = {"config": run.config, "identity": run.identity, "status": run.status, "starts": run.starts}
+        about = {
+            "config": run.config,
+            "training": run.training,
+            "measurement": run.measurement,
+            "status": run.status,
+            "starts": run.starts,
+        }
         return {**own, **about}
 
     return list(in_parallel(describe, RunFolders.read(path, results_version)))
@@ -191,7 +212,7 @@ def load_arrays(metric: str, path: Folders, probe: str | None = None, *, results
 
 def _run_column(name: str, runs: Sequence[Run]) -> Any:
     values = [run.column(name) for run in runs]
-    return _numbers(values) if name in NUMBER_KEYS or name == "diverged_at" else _categories(values)
+    return numbers(values) if name in NUMBER_KEYS or name == "diverged_at" else categories(values)
 
 
 def _extra_column(key: str, runs: Sequence[Run]) -> Any:
@@ -199,10 +220,7 @@ def _extra_column(key: str, runs: Sequence[Run]) -> Any:
     if not any(there for _, there in found):
         known = {name for run in runs for name in _dotted(run.config)}
         raise WrongInput(f"columns: no run has the config key {key!r}; {near_miss(key, known)}")
-    values = [value for value, _ in found]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None):
-        return _numbers(values)
-    return _categories([json.dumps(v) if isinstance(v, dict | list | bool) else text(v) for v in values])
+    return column([text(value) if isinstance(value, Mapping) else value for value, _ in found])
 
 
 def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -212,19 +230,5 @@ def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def _numbers(values: Sequence[Any]) -> np.ndarray:
-    """int64 where every value is an integer, else float64 with NaN for None."""
-    if values and all(isinstance(value, int) for value in values):
-        return np.array(values, dtype=np.int64)
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
 def _objects(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, dtype=object)
-
-
-def _categories(values: Sequence[str | None]) -> pd.Categorical:
-    names = sorted({value for value in values if value is not None})
-    place = {name: code for code, name in enumerate(names)}
-    codes = [-1 if value is None else place[value] for value in values]
-    return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str"))

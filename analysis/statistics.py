@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.errors import WrongInput
-
-Centre = Literal["median", "mean"]
-Band = Literal["min-max", "bootstrap"]
 
 
 def by_run(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -27,52 +22,57 @@ def by_run(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table.sort_index()
 
 
-def summarise(
-    table: pd.DataFrame,
-    *,
-    centre: Centre = "median",
-    band: Band = "min-max",
-    confidence: float = 0.95,
-    resamples: int = 2000,
-) -> pd.DataFrame:
-    """Centre and band over the runs of a table [groups, runs] as `by_run` gives it.
+def between_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The values of `frame` (step, run, value) as a table [steps, runs], each run's interpolated at the others' steps.
 
-    Columns centre, low, high, runs, one row per group. NaN means that there is no number and is left out, `runs` counts
-    the others; infinities are numbers. band="min-max": the extremes of the runs. band="bootstrap": the percentile
-    interval of the centre, runs drawn anew with replacement (`scipy.stats.bootstrap`, a fixed seed; the same draws for
-    all groups that have the same runs); NaN for fewer than two runs or where a value is infinite.
+    Linear, between two steps of its own: runs that were probed at different steps can so be held against each other at
+    every step. Nothing before its first and after its last step, nor beside a step at which it has no number.
     """
-    counts = table.count(axis=1)
-    middle = table.median(axis=1) if centre == "median" else table.mean(axis=1)
-    if band == "min-max":
-        low, high = table.min(axis=1), table.max(axis=1)
-    else:
-        low, high = (pd.Series(end, table.index) for end in _bootstrap(table.to_numpy(), centre, confidence, resamples))
-    return pd.DataFrame({"centre": middle, "low": low, "high": high, "runs": counts})
+    table = by_run(frame, ["step"])
+    steps = table.index.to_numpy(dtype=float)
+    runs = frame["run"].astype(str)
+    for run in table.columns:
+        own = frame[runs == run].sort_values("step")
+        at, values = own["step"].to_numpy(dtype=float), own["value"].to_numpy(dtype=float)
+        if len(at) < len(steps):
+            table[run] = np.interp(steps, at, values, left=np.nan, right=np.nan)
+    return table
 
 
-def describe(*, centre: Centre = "median", band: Band = "min-max", confidence: float = 0.95) -> str:
-    """What a line and its band are, in words for a legend."""
-    extent = "min to max" if band == "min-max" else f"{100 * confidence:g} % bootstrap interval of the {centre}"
-    return f"line: {centre} over seeds, band: {extent}"
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Median (`centre`) and extremes (`low`, `high`) over the runs of a table [groups, runs], as those above give it.
+
+    One row per group. NaN means that there is no number and is left out, `runs` counts the others; infinities are
+    numbers.
+    """
+    middle, low, high = table.median(axis=1), table.min(axis=1), table.max(axis=1)
+    return pd.DataFrame({"centre": middle, "low": low, "high": high, "runs": table.count(axis=1)})
 
 
-def _bootstrap(values: np.ndarray, centre: Centre, confidence: float, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    present = ~np.isnan(values)
-    for pattern in np.unique(present, axis=0):
-        rows = (present == pattern).all(axis=1) & ~np.isinf(values).any(axis=1)
-        if pattern.sum() < 2 or not rows.any():
-            continue
-        interval = stats.bootstrap(
-            (values[np.ix_(rows, pattern)],),
-            np.median if centre == "median" else np.mean,
-            axis=1,
-            n_resamples=resamples,
-            batch=100,
-            confidence_level=confidence,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-        low[rows], high[rows] = interval.low, interval.high
-    return low, high
+DESCRIBED = "line: median over seeds, band: min to max"
+"""What a line and its band are, in words for a legend."""
+
+
+def distance(steps: np.ndarray, values: np.ndarray, at: np.ndarray, published: np.ndarray, *, log: bool) -> float:
+    """How far a curve is from a published one, over the steps that both cover.
+
+    Ours (`steps`, `values`) is interpolated linearly between its points, on a log axis in the logarithm, at the steps
+    `at` of the published one. log: the median of |log10(ours / published)|, else the mean of |ours - published|. Points
+    that are not finite (log: not positive) are left out; NaN where fewer than two published points are covered.
+    """
+    ours, theirs = np.asarray(values, dtype=float), np.asarray(published, dtype=float)
+    good, there = np.isfinite(ours) & ((ours > 0) | (not log)), np.isfinite(theirs) & ((theirs > 0) | (not log))
+    x, ours, at, theirs = (
+        np.asarray(steps, dtype=float)[good],
+        ours[good],
+        np.asarray(at, dtype=float)[there],
+        theirs[there],
+    )
+    if not len(x):
+        return float("nan")
+    covered = (at >= x[0]) & (at <= x[-1])
+    if covered.sum() < 2:
+        return float("nan")
+    if log:
+        return float(np.median(np.abs(np.interp(at[covered], x, np.log10(ours)) - np.log10(theirs[covered]))))
+    return float(np.mean(np.abs(np.interp(at[covered], x, ours) - theirs[covered])))

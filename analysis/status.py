@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import WrongInput
+from analysis.folders import find_runs, folders_below
+from analysis.run_folder import ENDED
+from experiments.runs.format import SWEEP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 60
 """A run that trains is heard of every two seconds."""
 
-_ENDED = ("finished", "diverged")
 _ROOM = 10
 """Lines of the terminal that are not runs."""
 
@@ -34,8 +36,13 @@ def show(paths: Sequence[Path]) -> int:
     from analysis import load_status
 
     status = load_status(paths)
-    rows = [("run", "state", "step", "rate", "left", "message")]
-    rows += [(row.run, row.state, _steps(row), _rate(row), _left(row), message(row)) for row in status.itertuples()]
+    rows = [["run", "experiment", "state", "step", "rate", "left", "message"]]
+    rows += [
+        [row.run, origin(row), row.state, _steps(row), _rate(row), _left(row), message(row)]
+        for row in status.itertuples()
+    ]
+    if not any(row[1] for row in rows[1:]):
+        rows = [[row[0], *row[2:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -86,7 +93,6 @@ class Watch:
         Raises:
             WrongInput: there are neither runs nor a sweep.
         """
-        from analysis.folders import find_runs
         from analysis.loader import load_status
 
         listed, self.at_a_time = _sweeps(self.paths)
@@ -96,13 +102,13 @@ class Watch:
             if not listed:
                 raise
             folders = []
-        ended = {run for run, row in self.rows.items() if row.state in _ENDED}
+        ended = {run for run, row in self.rows.items() if row.state in ENDED}
         moving = [folder for folder in folders if folder.name not in ended]
         present = {folder.name for folder in folders}
         self.rows = {run: row for run, row in self.rows.items() if run in present}
         if moving:
             self.rows.update({row.run: row for row in load_status(moving).itertuples()})
-        moving_on = {run for run, row in self.rows.items() if row.state in _ENDED or row.state == "running"}
+        moving_on = {run for run, row in self.rows.items() if row.state in ENDED or row.state == "running"}
         self.waiting = listed - moving_on
 
     @property
@@ -135,10 +141,12 @@ class Watch:
 
         urgency = {"failed": 0, "damaged": 0, "running": 1, "interrupted": 2, "diverged": 3, "finished": 5}
         ordered = sorted(self.rows.values(), key=lambda row: (urgency.get(row.state, 4), row.run))
+        named = any(origin(row) for row in ordered)
         colours = {"failed": "red", "damaged": "red", "diverged": "yellow", "running": "cyan", "finished": "green"}
         table = Table(box=None, pad_edge=False, expand=True)
         for title, options in {
             "run": {"ratio": 1, "overflow": "ellipsis", "no_wrap": True},
+            **({"experiment": {}} if named else {}),
             "state": {},
             "": {"width": 20},
             "step": {"justify": "right"},
@@ -152,7 +160,8 @@ class Watch:
             done = row.step if row.step == row.step else 0
             bar = ProgressBar(total=max(1.0, row.steps), completed=done, width=20)
             state = Text(str(row.state), style=colours.get(row.state, ""))
-            table.add_row(row.run, state, bar, _steps(row), _rate(row), _left(row), message(row))
+            own = [origin(row)] if named else []
+            table.add_row(row.run, *own, state, bar, _steps(row), _rate(row), _left(row), message(row))
         counts = Counter(str(row.state) for row in ordered)
         if untouched := len(self.waiting - set(self.rows)):
             counts["waiting"] = untouched
@@ -167,8 +176,7 @@ def _sweeps(paths: Sequence[Path]) -> tuple[set[str], int]:
     """The runs that living sweeps have listed there, and how many of them go at a time."""
     listed: set[str] = set()
     at_a_time = 0
-    for path in paths:
-        folder = Path(path) / ".sweep"
+    for folder in [folder / SWEEP for folder in folders_below(map(Path, paths))]:
         for file in folder.glob("sweep-*.json") if folder.is_dir() else ():
             try:
                 if time.time() - os.stat(file).st_mtime > SILENT_SECONDS:
@@ -186,13 +194,18 @@ def _counted(counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values())} runs: {', '.join(f'{count} {state}' for state, count in told)}"
 
 
+def origin(row: pd.Series) -> str:
+    """The experiment that a run belongs to, and its arm of it, as far as the run names them."""
+    return ": ".join(name for name in (row.experiment, row.arm) if isinstance(name, str))
+
+
 def _steps(row: pd.Series) -> str:
     return "/".join("?" if value != value else f"{value:.0f}" for value in (row.step, row.steps))
 
 
 def _rate(row: pd.Series) -> str:
     rate = row.steps_per_second
-    return "" if rate != rate or row.state not in ("running", *_ENDED) else f"{rate:.3g}/s"
+    return "" if rate != rate or row.state not in ("running", *ENDED) else f"{rate:.3g}/s"
 
 
 def _left(row: pd.Series) -> str:

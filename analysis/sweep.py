@@ -4,125 +4,144 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.claims.engine import DIFFERING, SETTING, plain
-from analysis.errors import WrongInput, near_miss
-from analysis.folders import RunFolders
+from analysis import select
+from analysis.columns import column
+from analysis.decide import SEEDS
+from analysis.folders import Damaged, RunFolders
 from analysis.loader import load_descriptions, load_status
-from analysis.style import in_order
+from analysis.runs import Runs
+from analysis.select import Arm, Setting, plain, words_of
+from analysis.usable import ended
 
-_NOT_A_SETTING = ("norm.", "seed", "probes.", "evaluation.", "steps", "data.fingerprint")
 _MOST_NAMED = 12
+_HASH = 64
+"""Digits of a hash, of which a table shows the first twelve."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs, described. `folders`: they themselves; `runs`: one row each; `further`: by run, options beyond the usual
-    that tell settings apart."""
+    """Runs, described.
 
-    folders: RunFolders
-    runs: pd.DataFrame
-    further: pd.DataFrame | None
+    Attributes:
+        runs: the trainings.
+        arms: what is told apart within a setting.
+        each: one row per run folder: run, state, step, steps, note, results_version, and the keys of what was trained.
+        starts: run folder and entry of its provenance, one for each start.
+    """
+
+    runs: Runs
+    arms: tuple[Arm, ...]
+    each: pd.DataFrame
     starts: tuple[tuple[str, Mapping[str, Any]], ...]
 
     @classmethod
-    def load(
-        cls, paths: Sequence[Path], norms: Sequence[str] | None = None, results_version: int | None = None
-    ) -> Sweep:
-        """The runs at `paths`, only those of `norms` if given. Raises WrongInput and DamagedFile."""
-        folders = RunFolders.read(paths, results_version)
+    def load(cls, paths: Sequence[Path], results_version: int | None = None, damaged: Damaged | None = None) -> Sweep:
+        """The runs at `paths`, every normalisation an arm; `damaged` as `Runs.load` takes it.
+
+        Raises:
+            WrongInput, DamagedFile: as `Runs.load` does.
+        """
+        runs = Runs.load(RunFolders.read(paths, results_version, damaged=damaged))
+        folders = runs.folders or RunFolders([])
         described, status = load_descriptions(folders), load_status(folders).set_index("run")
         rows = [_row(run, status.loc[run["run"]]) for run in described]
-        runs = pd.DataFrame(rows)
-        identities = {run["run"]: dict(_flat(run["identity"])) for run in described}
-        starts = [(run["run"], start) for run in described for start in run["starts"]]
-        if norms is not None:
-            for norm in norms[:1]:  # the others are only compared with
-                if norm not in set(runs["norm"]):
-                    raise WrongInput(f"no run of the normalisation {norm!r}; {near_miss(norm, set(runs['norm']))}")
-            runs = runs[runs["norm"].isin(norms)].reset_index(drop=True)
-            there = set(runs["run"])
-            folders, starts = folders.only(there), [(run, start) for run, start in starts if run in there]
-        return cls(folders, runs, _further(runs, identities), tuple(starts))
+        trained = [{**run.trained, "seed": run.column("seed")} for run in folders]
+        keys = dict.fromkeys(key for own in trained for key in own)
+        each = pd.DataFrame(rows).assign(**{key: column([own.get(key) for own in trained]) for key in keys})
+        starts = tuple((run["run"], start) for run in described for start in run["starts"])
+        return cls(runs, tuple(select.arms_by(runs)), each, starts)
+
+    def only(self, arms: Sequence[Arm]) -> Sweep:
+        """The trainings of some arms, each with all of its folders."""
+        names = list(dict.fromkeys(run for arm in arms for run in arm.runs(self.runs)))
+        there = {folder for folder, name in self.runs.training.items() if name in set(names)}
+        each = self.each[self.each["run"].isin(there)].reset_index(drop=True)
+        starts = tuple((run, start) for run, start in self.starts if run in there)
+        return Sweep(self.runs.only(names), tuple(arms), each, starts)
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The settings of its arms."""
+        return select.settings(self.runs, self.arms)
 
     @property
-    def states(self) -> list[str]:
-        return list(self.runs["state"])
+    def states(self) -> list[tuple[str, int]]:
+        """State of runs -> how many, the most first."""
+        return sorted(Counter(self.each["state"]).items(), key=lambda item: (-item[1], item[0]))
 
     def lead(self) -> str:
         """One sentence for the head of a page."""
-        runs = self.runs
-        norms, seeds = in_order(runs["norm"]), sorted({int(seed) for seed in runs["seed"]})
-        settings = len(list(self._settings()))
-        several = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-        one = "one setting" if settings == 1 else f"{settings} settings"
-        return f"{_runs(len(runs))}: {', '.join(norms)}; {several}; {one}."
+        counts = [count for setting in self.settings for count in setting.counts.values()]
+        few, many = min(counts), max(counts)
+        seeds = _count(few, "seed") if few == many else f"{few} to {many} seeds"
+        names = ", ".join(arm.name for arm in self.arms)
+        runs, settings = _count(len(self.each), "run"), _count(len(self.settings), "setting")
+        return f"{runs}: {names}; {settings}; {seeds} per arm and setting."
 
     def problems(self) -> list[str]:
-        """Runs that failed, diverged or have not ended, and seeds that one normalisation has and another lacks."""
-        said = []
+        """Runs that failed, diverged or have not ended, and seeds that one arm of a setting has and another lacks."""
+        damaged = None if self.runs.folders is None else self.runs.folders.damaged
+        said = list((damaged or {}).values())
         for state in ("failed", "interrupted", "running", "not started", "diverged"):
-            own = self.runs[self.runs["state"] == state]
+            own = self.each[self.each["state"] == state]
             if len(own):
                 named = [
                     f"{run} ({note})" if note else str(run) for run, note in zip(own["run"], own["note"], strict=True)
                 ]
                 more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
                 said.append(f"{state}: {', '.join(named[:_MOST_NAMED])}{more}")
-        for label, runs in self._settings():
-            ended = runs[runs["state"].isin(("finished", "diverged"))]
-            seeds = set(runs["seed"])
-            lacking = {norm: seeds - set(ended.loc[ended["norm"] == norm, "seed"]) for norm in in_order(runs["norm"])}
-            told = [
-                f"{norm} seed {', '.join(f'{s:g}' for s in sorted(some))}" for norm, some in lacking.items() if some
-            ]
-            if told:
-                said.append(f"{label}: not ended or not run: {'; '.join(told)}")
-            elif len(seeds) < 3:
-                said.append(f"{label}: {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; a verdict needs three")
-        return said
+        return [*said, *(told for setting in self.settings for told in _lacking(setting))]
 
     def tables(self) -> list[dict[str, Any]]:
         """Settings, then provenance, then every run, for the page."""
-        made: list[dict[str, Any]] = []
         rows: list[list[Any]] = []
-        for label, runs in self._settings():
-            first = runs.iloc[0]
-            by_norm = Counter(runs["norm"])
-            options = "; ".join(f"{name.replace('_', ' ')} {plain(first[name])}" for name in DIFFERING)
-            rows.append([label, ", ".join(f"{norm} × {by_norm[norm]}" for norm in in_order(by_norm)), options])
-        made.append({"title": "Settings", "columns": ["Setting", "Runs", "How"], "rows": rows, "folded": False})
+        common, telling = self._shared()
+        words = _words([*telling, *(key for key, _ in common)])
+        for setting in self.settings:
+            options = [(key, setting.values[key]) for key in telling if _has(setting, key)]
+            rows.append([setting.label, _arms(setting), _options(options, words)])
+        made = [_table("Settings", ["Setting", "Arms", "How all of its runs were trained"], rows)]
+        made.append(_table("Alike in all settings", ["", ""], [[words[k], _short(v)] for k, v in common], True))
         rows = [
             [what if i == 0 else "", answer, count]
             for what, answers in self._provenance().items()
             for i, (answer, count) in enumerate(Counter(answers).most_common(8))
         ]
-        made.append({"title": "Where the runs come from", "columns": ["", "", "Starts"], "rows": rows, "folded": False})
+        made.append(_table("Where the runs come from", ["", "", "Starts"], rows))
         commands = Counter(str(start.get("command", "")) for _, start in self.starts)
         rows = [[command, count] for command, count in commands.most_common(50) if command]
         if rows:
-            made.append({"title": "Commands", "columns": ["Command", "Starts"], "rows": rows, "folded": True})
+            made.append(_table("Commands", ["Command", "Starts"], rows, True))
         columns = ["run", "state", "step", "steps", "note"]
-        rows = [[plain(row[name]) for name in columns] for row in self.runs.to_dict("records")]
-        made.append({"title": f"All {_runs(len(rows))}", "columns": columns, "rows": rows, "folded": True})
+        rows = [[plain(row[name]) for name in columns] for row in self.each[columns].to_dict("records")]
+        made.append(_table(f"All {_count(len(rows), 'run')}", columns, rows, True))
         return made
 
     def table(self) -> pd.DataFrame:
-        """One row per run, with its configuration's chief values and its provenance."""
+        """One row per run folder, with its configuration and its provenance."""
         last = dict(self.starts)
         keys = ("started", "ended", "git_commit", "git_dirty", "device", "device_name", "threads", "command")
-        own = self.runs.drop(columns="folder")
-        return own.assign(**{key: [last.get(run, {}).get(key) for run in own["run"]] for key in keys})
+        return self.each.assign(**{key: [last.get(run, {}).get(key) for run in self.each["run"]] for key in keys})
 
-    def _settings(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        for values, alike in self.runs.groupby(SETTING, sort=True, dropna=False):
-            yield f"{values[1]} on {values[0]}, learning rate {plain(values[2])}", alike
+    def _shared(self) -> tuple[list[tuple[str, Any]], list[str]]:
+        """Keys and values that all settings share; keys in which some differ, each in the configuration's order."""
+        keys = list(dict.fromkeys(key for setting in self.settings for key in setting.values))
+        common, telling = [], []
+        for key in keys:
+            values = [setting.values.get(key) for setting in self.settings]
+            if len({plain(value) for value in values}) == 1:
+                common.append((key, values[0]))
+            else:
+                telling.append(key)
+        return common, telling
 
     def _provenance(self) -> dict[str, list[str]]:
         """What is asked -> one answer per start."""
@@ -137,60 +156,63 @@ class Sweep:
         }
         names = sorted({name for start in starts for name in (start.get("versions") or {})})
         found |= {name: [str((start.get("versions") or {}).get(name)) for start in starts] for name in names}
-        found["results version"] = [str(version) for version in self.runs["results_version"]]
+        found["results version"] = [str(version) for version in self.each["results_version"]]
         return found
 
 
+def _lacking(setting: Setting) -> list[str]:
+    """What a setting lacks for verdicts."""
+    seeds = set(setting.runs.each["seed"].astype(int))
+    told = []
+    for name in setting.names:
+        own = set(ended(setting.runs.only(setting.of[name])).each["seed"].astype(int))
+        if lacking := sorted(seeds - own):
+            told.append(f"{name} seed {', '.join(map(str, lacking))}")
+    if told:
+        return [f"{setting.label}: not ended or not run: {'; '.join(told)}"]
+    return [f"{setting.label}: {_count(len(seeds), 'seed')}; {SEEDS} are a verdict"] if len(seeds) < SEEDS else []
+
+
+def _arms(setting: Setting) -> str:
+    """Every arm of a setting with its seeds, and what went wrong."""
+    diverged = setting.diverged
+    told = []
+    for name, count in setting.counts.items():
+        lost = f", {len(diverged[name])} diverged" if name in diverged else ""
+        told.append(f"{name} × {_count(count, 'seed')}{lost}")
+    return "; ".join(told)
+
+
+def _has(setting: Setting, key: str) -> bool:
+    return any(setting.runs.has(run, key) for run in setting.runs.each.index)
+
+
+def _options(options: Sequence[tuple[str, Any]], words: Mapping[str, str]) -> str:
+    return "; ".join(f"{words[key]} {_short(value)}" for key, value in options)
+
+
+def _short(value: Any) -> str:
+    text = plain(value)
+    return f"{text[:12]}…" if len(text) == _HASH and not text.strip("0123456789abcdef") else text
+
+
+def _table(title: str, columns: list[str], rows: list[list[Any]], folded: bool = False) -> dict[str, Any]:
+    return {"title": title, "columns": columns, "rows": rows, "folded": folded}
+
+
 def _row(run: Mapping[str, Any], status: pd.Series) -> dict[str, Any]:
-    config = run["config"]
-    optim = config.get("optim", {})
-
-    def name(value: Any) -> Any:
-        return value.get("name") if isinstance(value, Mapping) else value
-
     note = " ".join(str(status["message"] or "").split())
     if status["state"] == "diverged" and not math.isnan(float(status["diverged_at"])):
         note = f"at step {status['diverged_at']:.0f}"
-    return {
-        "run": run["run"],
-        "state": status["state"],
-        "step": status["step"],
-        "steps": status["steps"],
-        "note": note,
-        **{key: status[key] for key in ("data", "model", "norm", "lr", "seed")},
-        "optimiser": optim.get("name"),
-        "batch_size": optim.get("batch_size"),
-        "weight_decay": optim.get("weight_decay"),
-        "loss_reduction": optim.get("loss"),
-        "schedule": name(optim.get("schedule")),
-        "numerics": name(config.get("numerics")),
-        "results_version": run["results_version"],
-        "folder": run["folder"],
-    }
+    own = {name: status[name] for name in ("state", "step", "steps")}
+    return {"run": run["run"], **own, "note": note, "results_version": run["results_version"]}
 
 
-def _further(runs: pd.DataFrame, identities: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame | None:
-    """Options that differ between runs which the usual columns, the normalisation and the seed do not tell apart."""
-    keys: dict[str, None] = {}
-    for _, alike in runs.groupby([*SETTING, *DIFFERING, "norm", "seed"], dropna=False):
-        if len(alike) > 1:
-            flat = [identities[run] for run in alike["run"]]
-            for key in dict.fromkeys(key for one in flat for key in one):
-                if len({repr(one.get(key)) for one in flat}) > 1 and not key.startswith(_NOT_A_SETTING):
-                    keys[key] = None
-    if not keys:
-        return None
-    values = {key: [str(identities[run].get(key)) for run in runs["run"]] for key in keys}
-    return pd.DataFrame(values, index=pd.Index(runs["run"]))
+def _words(keys: Sequence[str]) -> dict[str, str]:
+    """Keys for people, whole where two would read alike."""
+    short = Counter(map(words_of, keys))
+    return {key: words_of(key) if short[words_of(key)] == 1 else key for key in keys}
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _runs(count: int) -> str:
-    return "one run" if count == 1 else f"{count} runs"
+def _count(number: int, what: str) -> str:
+    return f"one {what}" if number == 1 else f"{number} {what}s"

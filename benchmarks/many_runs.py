@@ -61,10 +61,10 @@ def make(original: Path, into: Path, seed: int, rate: int) -> None:
     """A run as `original`, of another seed, at `rate` times its learning rate."""
     described: dict[str, Any] = json.loads((original / "config.json").read_bytes())
     lr = described["config"]["optim"]["lr"] * rate
-    for part in (described["config"], described["identity"]):
+    for part in (described["config"], described["training"]):
         part["seed"] = seed
         part["optim"]["lr"] = lr
-    digest = hashlib.sha256(json.dumps(described["identity"], sort_keys=True).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(json.dumps(described["training"], sort_keys=True).encode()).hexdigest()[:8] + "-0000"
     described["run"] = re.sub(r"-lr.*$", f"-lr{lr:g}-seed{seed}-{digest}", described["run"])
     described["config"]["run_name"] = None
     folder = into / described["run"]

@@ -25,18 +25,19 @@ import torch
 from torch import nn
 
 import experiments
+from experiments.building import build_training
 from experiments.cli import keep_freed_memory
+from experiments.configuration import plain_config
 from experiments.data import Data, load_data
-from experiments.probing import ProbeRecorder
-from experiments.runner import build_training, plain_config
+from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
-from probes.engine import Probes
+from probes.engine.probes import Probes
 
 SETTINGS = {
     "VGG-11 BN": ["data=cifar10", "model=vgg11", "optim.batch_size=128", "probes.fixed_batch=128"],
     "25 linear layers, BN": ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6"],
 }
-PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard"]
+PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard", "dynamics", "representations", "shift"]
 
 
 class Drop(ProbeRecorder):

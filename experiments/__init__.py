@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.composition import compose
-    from experiments.runner import Outcome, load_network, run
+    from experiments.runs.attempt import Outcome
+    from experiments.runs.loading import load_network
+    from experiments.runs.run import run
 
 __all__ = ["Outcome", "compose", "load_network", "run"]
 
 _HOMES = {
     "compose": "experiments.composition",
-    "run": "experiments.runner",
-    "Outcome": "experiments.runner",
-    "load_network": "experiments.runner",
+    "run": "experiments.runs.run",
+    "Outcome": "experiments.runs.attempt",
+    "load_network": "experiments.runs.loading",
 }
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import hydra
 import hydra.core.hydra_config
 import hydra.types
-from hydra.errors import HydraException
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from experiments.composition import check_overrides, config_directory, explain
-from experiments.errors import Interrupted, RunFailure, WrongInput
+from experiments.choices import Choices
+from experiments.composition import REFUSALS, check_typed, config_directory, explain
+from experiments.errors import Interrupted, RunFailure, WrongInput, one_line
+from experiments.keys import refuse_unused
 from experiments.memory import keep_freed_memory
 from experiments.schema import register_schema
 from experiments.sweeps import plugin
@@ -42,7 +43,7 @@ def main() -> int:
     logging.captureWarnings(True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its errors through, and we say them in one line
     register_schema()
-    plugin.register(_sweep)
+    plugin.hand_over_to(_sweep)
     _results.clear()
     _swept.clear()
     # A process started in the background of a shell ignores Ctrl-C from its birth; a sweep must not.
@@ -52,13 +53,13 @@ def main() -> int:
     entry = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(_job)
     overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     try:
-        check_overrides(overrides, sweep=bool({"-m", "--multirun"} & set(sys.argv)))
+        check_typed(sys.argv[1:], overrides)
         entry()
     except WrongInput as error:
-        return _complain(_one_line(error), 2)
+        return _complain(one_line(error), 2)
     except RunFailure as error:
-        return _complain(_one_line(error), 1)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        return _complain(one_line(error), 1)
+    except REFUSALS as error:
         return _complain(explain(error, overrides), 2)
     except KeyboardInterrupt as interruption:
         _summarise()
@@ -90,17 +91,28 @@ def _flags_first(arguments: list[str]) -> list[str]:
 
 def _job(config: DictConfig) -> None:
     """A single run, in this process; by a launcher other than the local one, a sweep of one."""
-    from experiments.runner import plain_config
+    from experiments.configuration import plain_config
     from experiments.sweeps.job import Result, carry_out
+    from experiments.sweeps.launchers import check_launcher
 
-    multirun = hydra.core.hydra_config.HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
-    if config.launcher.get("name") != "local" and not multirun:
+    composed = hydra.core.hydra_config.HydraConfig.get()
+    multirun = composed.mode is hydra.types.RunMode.MULTIRUN
+    here = multirun or config.launcher.get("name") == "local"
+    try:
+        if config.arm is not None:  # jobs of the suite's own sweeps do not come by here
+            raise WrongInput(f"arm={config.arm}: only a sweep has arms; add --multirun (-m)")
+        Choices(composed, GlobalHydra.instance().config_loader()).note(config, composed.overrides.task)
+        if not multirun:
+            refuse_unused(config, composed.overrides.task)
+        plain = plain_config(config)
+        if here:
+            check_launcher(plain["launcher"])
+        result = carry_out(plain, progress=not multirun) if here else None
+    except WrongInput as error:
+        result = Result("wrong input", one_line(error))
+    if result is None:
         _sweep([("", config)])
         return
-    try:
-        result = carry_out(plain_config(config), progress=not multirun)
-    except WrongInput as error:
-        result = Result("wrong input", _one_line(error))
     if result.code:
         _complain(result.text, result.code)
     _results.append((Path(result.text).name, result))
@@ -108,7 +120,7 @@ def _job(config: DictConfig) -> None:
 
 def _sweep(jobs: list[tuple[str, DictConfig]]) -> None:
     """The jobs of a sweep, by its launcher."""
-    from experiments.runner import plain_config
+    from experiments.configuration import plain_config
     from experiments.sweeps.sweep import run_sweep
 
     def stop(number: int, frame: object) -> None:
@@ -132,10 +144,6 @@ def _summarise() -> None:
 
         if not (_results and all(result.state == "listed" for _, result in _results)):
             summarise(_results, [folder.expanduser().absolute() for folder in _swept])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _complain(line: str, code: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class WrongInput(ValueError):
@@ -23,9 +23,21 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
-def near_miss(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error line about an unknown name: the nearest allowed name, if any, and all of them."""
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())
+
+
+def near_miss(name: str, allowed: Iterable[str], nearest: Sequence[str] = ()) -> str:
+    """The end of an error line about an unknown name: the nearest allowed name, if any, and all of them.
+
+    Args:
+        name: what was typed.
+        allowed: all names.
+        nearest: those that are meant as likely, where the caller knows; else found among ``allowed``.
+    """
     allowed = sorted(allowed)
-    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = nearest or difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
+    close = close or [other for other in allowed if name and other.startswith(str(name))][:1]  # only its beginning
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.data import Batch, Data
-from experiments.errors import WrongInput, near_miss
-from experiments.records import Records
-from experiments.registry import build, from_user_file
-from probes.engine import Probes
+from experiments.discovery import Registry, is_users
+from experiments.errors import WrongInput
+from experiments.options import build, in_users_code, raised_by_user
+from experiments.rehearsal import rehearse
+from experiments.train import AroundSteps
+from probes.engine.probes import Probes
+from probes.engine.rates import Rates
 from probes.errors import ProbeError
 from probes.objective import Objective
 from probes.protocol import Probe
-from probes.registry import PROBES
-from probes.schedule import Schedule
+from probes.schedule import ByProgress, Schedule
+from probes.statistics import in_domain_of
+
+log = logging.getLogger("experiments")
+
+Sink = Callable[[str, int, Mapping[str, Tensor]], None]
+"""Takes a probe's name, the step, and what it measured."""
+
+
+def _probe_of(module: ModuleType) -> type[Probe] | None:
+    """The probe that a file holds: its class that declares and measures."""
+    own = (entry for entry in vars(module).values() if isinstance(entry, type) and entry.__module__ == module.__name__)
+    found = [entry for entry in own if {"declare", "measure"} <= vars(entry).keys() and entry is not Probe]
+    return found[0] if len(found) == 1 else None
+
+
+PROBES: Registry[type[Probe]] = Registry("probe", "probes", _probe_of)
+"""The probes know nothing of configurations: one file, one class, named as the file is."""
 
 
 class NoProbes:
@@ -27,7 +50,7 @@ class NoProbes:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
 
-    def around(self, step: int, batch: Batch) -> AbstractContextManager[nn.Module]:
+    def around(self, step: int, batch: Batch, trains: bool = True) -> AbstractContextManager[nn.Module]:
         """Yields the network itself."""
         return nullcontext(self.network)
 
@@ -35,9 +58,16 @@ class NoProbes:
         """Nothing is recorded."""
         return {}
 
-    def share_of_training(self) -> float:
+    def tell(self, step: int, data_loss: Tensor) -> None:
+        """Nothing depends on it."""
+
+    def share_of_training(self) -> tuple[float, float]:
         """Costs nothing."""
-        return 0.0
+        return 0.0, 0.0
+
+    def probed_steps(self, start: int, end: int) -> dict[str, tuple[int, int]]:
+        """No probe measures."""
+        return {}
 
     def describe(self) -> str:
         """The plan."""
@@ -51,25 +81,13 @@ class NoProbes:
         """Nothing is remembered."""
 
 
-class ProbeRecorder:
-    """Takes what the probes measure to the records, once these are open."""
-
-    def __init__(self) -> None:
-        self.records: Records | None = None
-
-    def __call__(self, probe: str, step: int, values: Mapping[str, Tensor]) -> None:
-        """Appends one probe's numbers of one step."""
-        assert self.records is not None
-        self.records.append(probe, step, values)
-
-
 def build_probes(
     config: Mapping[str, Any],
     network: nn.Module,
     objective: Objective,
     data: Data,
-    learning_rate: Callable[[int], float],
-    recorder: ProbeRecorder,
+    learning_rate: Callable[[int], Rates],
+    sink: Sink,
     at: list[int] | None = None,
 ) -> Probes | NoProbes:
     """The probes that the configuration chooses.
@@ -77,7 +95,7 @@ def build_probes(
     Args:
         config: the whole configuration.
         network, objective, data, learning_rate: of the run.
-        recorder: takes the numbers.
+        sink: takes what a probe measured at a step.
         at: probe these steps, whatever the configuration's schedule says.
 
     Raises:
@@ -87,24 +105,62 @@ def build_probes(
     chosen = config["probes"]
     if not chosen["use"]:
         return NoProbes(network)
+    steps = max(config["steps"], 1)  # a run without steps is looked at where its first one would be
     probes = {label: _probe(label, options) for label, options in chosen["use"].items()}
+    example, fixed = data.batch(0), _fixed_batch(data, chosen["fixed_batch"])
     try:
-        return Probes(
-            network,
-            objective,
-            probes,
-            data.batch(0),
-            learning_rate=learning_rate,
-            every=_schedule(chosen, config["steps"]) if at is None else Schedule.of(at),
-            seed=config["seed"],
-            steps=config["steps"] if at is None else None,
-            fixed_batch=_fixed_batch(data, chosen["fixed_batch"]),
-            dtype=torch.float64 if chosen["dtype"] == "float64" else None,
-            reuse_training_pass=True,
-            sink=recorder,
-        )
+        with in_domain_of(example):  # what is tried out before training is tried on it
+            built = Probes(
+                network,
+                objective,
+                probes,
+                example,
+                learning_rate=learning_rate,
+                every=_schedule(chosen, steps) if at is None else Schedule.of(at),
+                seed=config["seed"],
+                steps=steps if at is None else None,
+                batches={"fixed": fixed},
+                dtype=torch.float64 if chosen["dtype"] == "float64" else None,
+                reuse_training_pass=True,
+                sink=sink,
+            )
     except ProbeError as error:
         raise WrongInput(f"probes: {error}") from error
+    except Exception as error:
+        modules = {frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)}
+        users = {label: type(probe).__module__ for label, probe in probes.items()}
+        label = next((label for label, module in users.items() if is_users(module) and module in modules), None)
+        if label is None:  # in a network, or of ours
+            named = {group: (config[group].get("file"), config[group]["name"]) for group in ("norm", "model")}
+            if in_network := in_users_code(error, named):
+                raise in_network from error
+            raise
+        raise raised_by_user(f"probes.use.{label}", type(probes[label]).__name__, error) from error
+    if any(need.batch == "fixed" for declared in built.declarations.values() for need in declared.needs):
+        rehearse(network, objective, fixed, config["seed"])
+    return built
+
+
+FEWEST_PROBED = 8
+"""Probed steps of a part of training; the analysis takes no median over fewer."""
+PARTS = 3
+"""Training is looked at in thirds."""
+
+
+def plan_in_words(probes: AroundSteps, steps: int) -> str:
+    """What would be measured and what it costs; and where there would be too little of it to be judged."""
+    fewest: dict[str, int] = {}
+    for start, end in itertools.pairwise(steps * part // PARTS for part in range(PARTS + 1)):
+        for name, (least, _) in probes.probed_steps(start, end).items():
+            if least < min(end - start, FEWEST_PROBED):
+                fewest[name] = min(least, fewest.get(name, least))
+    if not fewest:
+        return probes.describe()
+    few = ", ".join(f"{name} {count}" for name, count in fewest.items())
+    return (
+        f"{probes.describe()}\ntoo few probed steps: as few as {few} in a third of training, where {FEWEST_PROBED} are "
+        "needed to judge it: let probes.every be smaller"
+    )
 
 
 def _probe(label: str, options: Mapping[str, Any] | None) -> Probe:
@@ -113,24 +169,27 @@ def _probe(label: str, options: Mapping[str, Any] | None) -> Probe:
         raise WrongInput(f"{key}={options}: must be a group of options with a name, for example {{name: {label}}}")
     special = {k: v for k, v in options.items() if k not in ("name", "file")}
     name, file = options["name"], options.get("file")
-    if file is None and name not in PROBES:
-        raise WrongInput(f"{key}.name={name}: unknown probe; {near_miss(name, PROBES)}")
-    entry = PROBES[name] if file is None else from_user_file(key, name, file)
-    probe = build(key, entry, (), special)
+    probe = build(key, PROBES.get(name, file, key), (), special)
     if not isinstance(probe, Probe):
         raise WrongInput(f"{key}.name={name}: must have the methods declare(network) and measure(at)")
     return probe
 
 
-def _schedule(chosen: Mapping[str, Any], steps: int) -> Schedule:
+SPACINGS: Mapping[str, Callable[[int, int], Schedule | ByProgress]] = {
+    "linear": lambda every, steps: Schedule(every),
+    "log": lambda every, steps: Schedule.logarithmic(steps),
+    "progress": lambda every, steps: ByProgress(every),
+}
+"""What ``probes.spacing`` means, from ``probes.every`` and the run's length."""
+
+
+def _schedule(chosen: Mapping[str, Any], steps: int) -> Schedule | ByProgress:
     if chosen["at"] is not None:
         return Schedule.of(chosen["at"])
-    if chosen["spacing"] == "log":
-        return Schedule.logarithmic(steps)
-    return Schedule.of(chosen["every"])
+    return SPACINGS[chosen["spacing"]](chosen["every"], steps)
 
 
-def _fixed_batch(data: Data, size: int) -> Batch | None:
+def _fixed_batch(data: Data, size: int) -> Batch:
     """A batch chosen once, drawn from the training data with the run's seed, for probes that watch one."""
     if size > data.training_size:
         raise WrongInput(

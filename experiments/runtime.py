@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import random
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
@@ -39,6 +40,17 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+COMPILER = "TORCHINDUCTOR_DETERMINISTIC"
+
+
+def use_deterministic_algorithms(mode: bool) -> None:
+    """As torch's own, without importing its compiler, which takes seconds. Imported later, that reads a variable."""
+    if "torch._inductor" in sys.modules:
+        torch.use_deterministic_algorithms(mode)
+    else:
+        torch.set_deterministic_debug_mode("error" if mode else "default")
+
+
 @contextlib.contextmanager
 def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], seed: int) -> Iterator[None]:
     """Within it, torch computes with ``threads`` CPU threads and the arithmetic of ``numerics``.
@@ -52,13 +64,15 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
     tf32_before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     dtype_before = torch.get_default_dtype()
     states_before = generator_states(device)
+    compiler_before = os.environ.get(COMPILER)
     if numerics["deterministic"] and device.type == "cuda":
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
         )  # cuBLAS is deterministic only with a fixed workspace
     try:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(bool(numerics["deterministic"]))
+        use_deterministic_algorithms(bool(numerics["deterministic"]))
+        os.environ[COMPILER] = str(int(numerics["deterministic"]))
         torch.backends.cudnn.benchmark = not numerics["deterministic"]
         torch.backends.cuda.matmul.allow_tf32 = bool(numerics["tf32"])
         torch.backends.cudnn.allow_tf32 = bool(numerics["tf32"])
@@ -69,7 +83,10 @@ def runtime(device: torch.device, threads: int, numerics: Mapping[str, Any], see
         torch.set_default_dtype(dtype_before)  # a user's module may have changed it
         if device.type == "cuda":
             torch.cuda.empty_cache()  # for the other runs that share the GPU
-        torch.use_deterministic_algorithms(deterministic_before)
+        use_deterministic_algorithms(deterministic_before)
+        os.environ.pop(COMPILER, None)
+        if compiler_before is not None:
+            os.environ[COMPILER] = compiler_before
         torch.backends.cudnn.benchmark = benchmark_before
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32_before
         restore_generator_states(states_before, device)

@@ -13,19 +13,32 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data import Batch, Data
-from experiments.optimisers import set_learning_rate
+from experiments.errors import WrongInput
+from experiments.evaluations import Evaluations, score
+from experiments.optimisers import BatchAgain, revisits, set_learning_rate, update
+from probes.engine.carried import Carried
+from probes.engine.generators import RandomState
 from probes.objective import Loss, Objective
 from probes.randomness import at_step
+from probes.statistics import in_domain_of
 
 
-class Probing(Protocol):
+class AroundSteps(Protocol):
     """What the loop asks of the probes: to be let around each step."""
 
-    def share_of_training(self) -> float:
-        """Forward-backward passes that probing adds, per pass of training."""
+    def share_of_training(self) -> tuple[float, float]:
+        """Forward-backward passes that probing adds, per pass of training, at least and at most."""
 
-    def around(self, step: int, batch: Batch) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
+    def probed_steps(self, start: int, end: int) -> dict[str, tuple[int, int]]:
+        """At how many of the steps ``start``, ..., ``end`` - 1 each probe measures, at least and at most."""
+
+    def around(
+        self, step: int, batch: Batch, trains: bool = True
+    ) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
         """Yields the function to train with: the network itself where nothing is probed."""
+
+    def tell(self, step: int, data_loss: Tensor) -> None:
+        """Takes the data loss that ``step`` descended, before its update."""
 
     def fields(self) -> dict[str, Any]:
         """What is recorded, as in fields.json."""
@@ -62,14 +75,25 @@ class Training:
     objective: Objective
     data: Data
     learning_rate: Callable[[int], float]
+    rate_factors: list[float]
+    """Of each of the optimiser's groups its learning rate, in those of the step."""
     seed: int
     steps: int
     loss_reduction: str
+    criterion: str | None
     evaluate_every: int
     test_every: int
     evaluation_batch_size: int
     diverged_above: float
-    probes: Probing
+    probes: AroundSteps
+    evaluations: Evaluations
+
+    @property
+    def loss_unit(self) -> str:
+        """Of the data loss of one sample."""
+        usual = "cross_entropy" if self.data.spec.task == "classification" else "squared_error"
+        criterion = self.criterion or usual
+        return "nats" if criterion == "cross_entropy" else criterion.replace("_", " ")
 
 
 def train(run: Training, start: int, journal: Journal) -> int | None:
@@ -85,6 +109,7 @@ def train(run: Training, start: int, journal: Journal) -> int | None:
         test = held_out_values(run, step) if step % (run.evaluate_every * run.test_every) == 0 else {}
         with run.probes.around(step, batch) as forward:
             loss = train_step(run, forward, batch)
+        run.probes.tell(step, loss.data_loss)
         value = loss.total.item()
         diverged = not (math.isfinite(value) and value <= run.diverged_above)
         if due or diverged:
@@ -93,19 +118,37 @@ def train(run: Training, start: int, journal: Journal) -> int | None:
             return step
         journal.step_done(step + 1, value)
     journal.trained(run.steps)
+    if run.steps == 0:  # after the checkpoint, so that a longer run goes on as if this had not been looked at
+        look_at_start(run)
     journal.evaluated(run.steps, final_values(run))
     return None
 
 
 def train_step(run: Training, forward: Callable[[Tensor], Tensor], batch: Batch) -> Loss:
     """One update of the parameters on ``batch``; returns the loss before it."""
-    set_learning_rate(run.optimiser, run.learning_rate(batch.step))
-    with at_step(run.seed, batch.step):
+    set_learning_rate(run.optimiser, run.learning_rate(batch.step), run.rate_factors)
+    again = BatchAgain(run.network, run.objective, batch, run.seed) if revisits(run.optimiser) else None
+    with at_step(run.seed, batch.step), in_domain_of(batch):
         loss = run.objective(forward, run.network, batch.inputs, batch.targets)
     run.optimiser.zero_grad()
     loss.total.backward()
-    run.optimiser.step()
+    update(run.optimiser, again)
     return loss
+
+
+def look_at_start(run: Training) -> None:
+    """Probes of a run without steps: on the first batch at initialisation, where the update is none; nothing moves."""
+    network, batch = run.network, run.data.batch(0)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    random = RandomState(batch.inputs.device)
+    with run.probes.around(0, batch, trains=False) as forward:
+        with at_step(run.seed, 0), in_domain_of(batch):
+            loss = run.objective(forward, network, batch.inputs, batch.targets)
+        loss.total.backward()
+    run.optimiser.zero_grad()
+    random.restore()
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])
 
 
 def batch_values(run: Training, loss: Loss, batch: Batch) -> dict[str, float]:
@@ -123,50 +166,69 @@ def batch_values(run: Training, loss: Loss, batch: Batch) -> dict[str, float]:
 
 @torch.no_grad()
 def held_out_values(run: Training, step: int) -> dict[str, float]:
-    """Loss per sample and accuracy on the test set, in evaluation mode; all modes are put back."""
+    """Loss per sample and accuracy on the test set, in evaluation mode, and what other evaluations are due.
+
+    Of data with domains also on each domain's part of it, under names that end in the domain's. Statistics are the
+    running ones. Modes and global generators are put back.
+    """
     modes = [(module, module.training) for module in run.network.modules()]
+    random = RandomState(next(run.network.parameters()).device)  # a module of the user's may draw here too
     run.network.eval()
-    total, correct, samples = 0.0, 0, 0
-    for batch in run.data.test_batches(run.evaluation_batch_size):
-        with at_step(run.seed, step):  # noise at evaluation, where it is asked for, is a function of the step too
-            output = run.network(batch.inputs)
-        loss = run.objective.data_loss(output, batch.targets).item()
-        total += loss if run.loss_reduction == "sum" else loss * len(batch.inputs)
-        samples += len(batch.inputs)
-        if run.data.spec.task == "classification":
-            correct += int((output.argmax(1) == batch.targets).sum())
+
+    def forward(batch: Batch) -> Tensor:
+        # noise at evaluation, where it is asked for, is a function of the step too
+        with at_step(run.seed, step), in_domain_of(batch):
+            output: Tensor = run.network(batch.inputs)
+        return output
+
+    batches = run.data.test_batches(run.evaluation_batch_size)
+    answers = ((forward(batch), batch) for batch in batches)
+    values = score(answers, run.objective.data_loss, run.loss_reduction, run.data)
     for module, mode in modes:
         module.training = mode
-    values = {"test_data_loss": total / samples}
-    if run.data.spec.task == "classification":
-        values["test_accuracy"] = correct / samples
-    return values
+    random.restore()
+    return values | run.evaluations.values(run.network, step, values)
 
 
-@torch.no_grad()
 def final_values(run: Training) -> dict[str, float]:
-    """The same numbers after the last update, on the batch that would have come next; on a copy, so nothing moves."""
+    """The same numbers after the last update, on the batch that would have come next; on a copy, so nothing moves.
+
+    In the gradient mode of training: a layer may ask for it.
+    """
     after = copy.copy(run)
-    after.network = copy.deepcopy(run.network)
+    after.network = Carried(run.network).copy  # also where a module holds on to what it computed last
     batch = run.data.batch(run.steps)
-    with at_step(run.seed, run.steps):
+    with at_step(run.seed, run.steps), in_domain_of(batch):
         loss = run.objective(after.network, after.network, batch.inputs, batch.targets)
     return batch_values(run, loss, batch) | held_out_values(run, run.steps)
 
 
-def data_loss(task: str, reduction: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of predictions: cross-entropy (nats), or the squared error ||output - target||^2 summed over outputs.
+def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of predictions.
 
     Args:
         task: classification or regression.
         reduction: mean or sum over the samples of a batch.
+        criterion: cross_entropy (nats), or the squared error ||output - target||^2 summed over outputs, or half of it,
+            of classes with their one-hot vectors as targets. (torch's mean squared error divides by the number of
+            outputs too.) None: cross-entropy for classes, the squared error for values.
+
+    Raises:
+        WrongInput: the cross-entropy of targets that are no classes.
     """
-    if task == "classification":
+    criterion = criterion or ("cross_entropy" if task == "classification" else "squared_error")
+    if criterion == "cross_entropy":
+        if task != "classification":
+            raise WrongInput(f"optim.criterion=cross_entropy: these data have values as targets, not classes ({task})")
         cross_entropy: Any = nn.CrossEntropyLoss(reduction=reduction)
         return cross_entropy
+    factor = 0.5 if criterion == "half_squared_error" else 1.0
 
     def squared_error(output: Tensor, target: Tensor) -> Tensor:
+        if task == "classification":
+            target = nn.functional.one_hot(target, output.shape[1]).to(output.dtype)
         errors = (output - target).square().sum()
+        errors = errors if factor == 1.0 else factor * errors
         return errors / len(target) if reduction == "mean" else errors
 
     return squared_error

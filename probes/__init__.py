@@ -16,27 +16,32 @@ import importlib
 from typing import Any
 
 _CONTENTS = {
-    "Probes": "engine",
+    "Probes": "engine.probes",
     "Activations": "activations",
+    "Jacobian": "jacobian",
     "Landscape": "landscape",
+    "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",
+    "Representations": "representations",
+    "Shift": "shift",
+    "Spectrum": "spectrum",
     "Theory": "theory",
     "Objective": "objective",
     "Loss": "objective",
     "ProbeError": "errors",
     "Schedule": "schedule",
+    "ByProgress": "schedule",
     "Before": "points",
     "After": "points",
     "Along": "points",
     "Hybrid": "points",
+    "Point": "points",
     "At": "protocol",
     "Declaration": "protocol",
     "Field": "protocol",
     "Need": "protocol",
     "Probe": "protocol",
-    "PROBES": "registry",
-    "make_probe": "registry",
 }
 
 __all__ = list(_CONTENTS)

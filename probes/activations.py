@@ -13,15 +13,16 @@ from probes.network import Layer, View
 from probes.points import After, Before, Point
 from probes.protocol import At, Declaration, Field, Need, group_sums
 from probes.randomness import seeded_generator
-from probes.reductions import Histogram, Moments, Quantiles, Saturated
+from probes.reductions import Dead, Histogram, Moments, Quantiles, Saturated
 
 _PLACES = ("before_normalisation", "after_normalisation")
-_SATURATING = ("relu", "sigmoid", "tanh")
+_ENDS = {"relu": "dead", "sigmoid": "saturated", "tanh": "saturated"}
+"""What is said of values at the end of an activation function's range."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Per layer, before and after its normalisation, on the training batch and on a fixed batch, in train mode.
+    """Per layer, before and after its normalisation, on each of the batches, in train mode.
 
     Of each unit: mean and (biased) variance; of some units, drawn once: percentiles; of the layer: a histogram over
     fixed edges; the share of saturated values of sigmoid and tanh and of dead units of ReLU, after the activation
@@ -33,7 +34,7 @@ class Activations:
 
     Args:
         layers: names; None for all.
-        batches: "train", "fixed" or both.
+        batches: names of batches; "train" is the step's own, others are given to Probes.
         low, high, bins: edges of the histograms; two more bins count what is below and above.
         units: number of units drawn per layer for percentiles and Wasserstein-1.
         levels: of the percentiles, ascending, in [0, 1].
@@ -58,8 +59,8 @@ class Activations:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if not self.batches or not set(self.batches) <= {"train", "fixed"}:
-            raise ProbeError(f"activations batches={list(self.batches)}: must be 'train', 'fixed' or both")
+        if not self.batches or len(set(self.batches)) < len(self.batches):
+            raise ProbeError(f"activations batches={list(self.batches)}: must be names, each once, at least one")
         if not (-float("inf") < self.low < self.high < float("inf")) or self.bins < 1:
             raise ProbeError(f"activations low={self.low} high={self.high} bins={self.bins}: low < high, bins >= 1")
         levels = list(self.levels)
@@ -93,8 +94,7 @@ class Activations:
                 yield _Site(batch, place, found, moments, quantiles, histograms)
 
     def _chosen(self, network: View, tap: str) -> tuple[int, ...]:
-        shape = network.leaf(tap).shape
-        width = shape[1] if len(shape) > 1 else 1
+        width = network.leaf(tap).units
         order = torch.randperm(width, generator=seeded_generator("cpu", "units", tap))
         return tuple(sorted(order[: self.units].tolist()))
 
@@ -108,14 +108,18 @@ class Activations:
     def _histogram(self, batch: str, tap: str) -> Need:
         return Need(batch, Before(), Histogram(tap, self.low, self.high, self.bins))
 
-    def _saturating(self, network: View) -> dict[str, list[Layer]]:
-        layers = [layer for layer in network.select(self.layers) if layer.activation_kind in _SATURATING]
-        kinds = {"dead": [x for x in layers if x.activation_kind == "relu"]}
-        kinds["saturated"] = [x for x in layers if x.activation_kind != "relu"]
-        return {metric: found for metric, found in kinds.items() if found}
+    def _at_ends(self, network: View) -> dict[str, list[Layer]]:
+        """metric -> the layers whose activation function it is about."""
+        found: dict[str, list[Layer]] = {}
+        for layer in network.select(self.layers):
+            if layer.activation_kind in _ENDS:
+                found.setdefault(_ENDS[layer.activation_kind], []).append(layer)
+        return found
 
-    def _saturation(self, batch: str, layer: Layer) -> Need:
+    def _end(self, metric: str, batch: str, layer: Layer) -> Need:
         assert layer.activation is not None
+        if metric == "dead":
+            return Need(batch, Before(), Dead(layer.activation))
         return Need(batch, Before(), Saturated(layer.activation, layer.activation_kind, 1 - self.saturation))  # type: ignore[arg-type]
 
     def declare(self, network: View) -> Declaration:
@@ -136,8 +140,8 @@ class Activations:
             for name, tap in site.taps:
                 fields |= self._arrays(network, site.batch, site.place, name, tap)
         for batch in self.batches:
-            for metric, layers in self._saturating(network).items():
-                needs += [self._saturation(batch, layer) for layer in layers]
+            for metric, layers in self._at_ends(network).items():
+                needs += [self._end(metric, batch, layer) for layer in layers]
                 names = tuple(layer.name for layer in layers)
                 reference = "Ioffe & Szegedy 2015, section 1" if metric == "saturated" else "units 0 on the whole batch"
                 fields[f"{metric}.{batch}"] = Field(
@@ -146,8 +150,7 @@ class Activations:
         return Declaration(tuple(needs), fields, tuple(remember))
 
     def _arrays(self, network: View, batch: str, place: str, name: str, tap: str) -> dict[str, Field]:
-        shape, chosen = network.leaf(tap).shape, self._chosen(network, tap)
-        width = shape[1] if len(shape) > 1 else 1
+        width, chosen = network.leaf(tap).units, self._chosen(network, tap)
         edges = tuple(self.low + (self.high - self.low) * k / self.bins for k in range(self.bins + 1))
 
         def array(
@@ -200,8 +203,8 @@ class Activations:
                 answer[f"histogram_{suffix}"] = at[site.histograms[i]]
                 answer[f"percentiles_{suffix}"] = now[1][i][:, : len(self.levels)]
         for batch in self.batches:
-            for metric, layers in self._saturating(at.network).items():
-                answer[f"{metric}.{batch}"] = torch.cat([at[self._saturation(batch, layer)] for layer in layers])
+            for metric, layers in self._at_ends(at.network).items():
+                answer[f"{metric}.{batch}"] = torch.cat([at[self._end(metric, batch, layer)] for layer in layers])
         return answer
 
     def _drift(self, now: _Found, then: _Found) -> list[Tensor]:

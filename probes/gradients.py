@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,15 @@ from torch import Tensor
 from probes.network import View
 from probes.points import After, Before
 from probes.protocol import At, Declaration, Field, Need, layer_norms, layer_sums
-from probes.reductions import GradientNorms, GradientProducts, LossParts, ParameterNorms, UpdateNorms
+from probes.reductions import (
+    GradientNorms,
+    GradientProducts,
+    LossParts,
+    NamedNorms,
+    ParameterNorms,
+    TapGradientNorm,
+    UpdateNorms,
+)
 
 _GRADIENTS = Need("train", Before(), GradientNorms())
 _PRODUCTS = Need("train", Before(), GradientProducts())
@@ -28,16 +37,27 @@ class Gradients:
     The first three over all parameters too. Of a reparametrised weight (weight normalisation) W stands for the factors
     that are trained, taken together: not for the weight that the layer applies; the fields' references say so.
 
+    A weight that is not trained has a norm, and NaN for what is said of its gradient. One that layers share counts in
+    each of them, and once in what is taken over all parameters.
+
     <W, dL/dW> of the total loss is 0 for scale-invariant weights without a penalty (Ioffe & Szegedy 2015, section
     3.3). ``lipschitz`` = |L(theta_{t+1}) - L(theta_t)| / ||theta_{t+1} - theta_t|| on the training batch.
 
     Args:
         layers: names; None for all.
+        taps: also ||dL/dz|| and ||z|| of what the layer's weights put out, z, over the whole batch: how signals and
+            gradients grow over depth (Yang et al. 2019, whose theorem is about these gradients).
         every: measure at every that-many-th step of the base schedule.
     """
 
     layers: tuple[str, ...] | None = None
+    taps: bool = False
     every: int = 1
+
+    def _at_taps(self, network: View) -> dict[str, Need]:
+        leaves = {layer.name: network.weight_leaf(layer) for layer in network.select(self.layers) if self.taps}
+        taps = {name: leaf.tap for name, leaf in leaves.items() if leaf is not None}
+        return {name: Need("train", Before(), TapGradientNorm(tap)) for name, tap in taps.items()}
 
     def declare(self, network: View) -> Declaration:
         """See :class:`probes.protocol.Probe`."""
@@ -49,9 +69,12 @@ class Gradients:
             "weight_gradient_product": ("loss", "before", "Ioffe & Szegedy 2015, section 3.3"),
         }
         factors = [x.name for x in network.select(self.layers) if any(".parametrizations." in w for w in x.weights)]
+        said = dict.fromkeys(("gradient_norm", "weight_gradient_product"), "; NaN where no weight is trained")
         of_factors = f"; W the trained factors in {', '.join(factors)}" if factors else ""
         fields = {
-            key: Field(key, unit, reference + of_factors, "train", point, dims=("layer",), layer=names)
+            key: Field(
+                key, unit, reference + of_factors + said.get(key, ""), "train", point, dims=("layer",), layer=names
+            )
             for key, (unit, point, reference) in per_layer.items()
         }
         total = {
@@ -63,19 +86,35 @@ class Gradients:
         }
         for key, (unit, point) in total.items():
             fields[key] = Field(key, unit, "over all trained parameters", "train", point)
-        needs = (_GRADIENTS, _PRODUCTS, _PARAMETERS, _UPDATES, _LOSS_BEFORE, _LOSS_AFTER)
-        return Declaration(needs, fields)
+        at_taps = self._at_taps(network)
+        if at_taps:
+            for key, unit in (("tap_gradient_norm", "loss/activation"), ("tap_norm", "activation")):
+                reference = "Yang et al. 2019; of the weights' output, over the batch"
+                fields[key] = Field(key, unit, reference, "train", "before", dims=("layer",), layer=tuple(at_taps))
+        needs = (_GRADIENTS, _PRODUCTS, _PARAMETERS, _UPDATES, _LOSS_BEFORE, _LOSS_AFTER, self._sizes(network))
+        return Declaration((*needs, *at_taps.values()), fields)
+
+    def _sizes(self, network: View) -> Need:
+        names = [name for layer in network.select(self.layers) for name in layer.all_weights]
+        return Need("train", Before(), NamedNorms(tuple(dict.fromkeys(names))))
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
-        weights = [layer.weights for layer in at.network.select(self.layers)]
-        size = layer_norms(at[_PARAMETERS], at.network, weights)
+        layers, sizes = at.network.select(self.layers), self._sizes(at.network)
+        known = dict(zip(sizes.reduction.names, at[sizes].square().tolist(), strict=True))  # type: ignore[attr-defined]
+        size = torch.tensor([sum(known[n] for n in x.all_weights) for x in layers], dtype=torch.float64).sqrt()
+        trained = set(at.network.parameters)
+        weights = [[name for name in layer.all_weights if name in trained] for layer in layers]
+        none = torch.tensor([not names for names in weights])
         distance = at[_UPDATES].norm()
+        taps = [at[need] for need in self._at_taps(at.network).values()]
+        at_taps = dict(zip(("tap_gradient_norm", "tap_norm"), torch.stack(taps, 1), strict=True)) if taps else {}
         return {
-            "gradient_norm": layer_norms(at[_GRADIENTS], at.network, weights),
+            **at_taps,
+            "gradient_norm": layer_norms(at[_GRADIENTS], at.network, weights).masked_fill(none, math.nan),
             "weight_norm": size,
             "relative_update": layer_norms(at[_UPDATES], at.network, weights) / size,
-            "weight_gradient_product": layer_sums(at[_PRODUCTS], at.network, weights),
+            "weight_gradient_product": layer_sums(at[_PRODUCTS], at.network, weights).masked_fill(none, math.nan),
             "total_gradient_norm": at[_GRADIENTS].norm(),
             "total_parameter_norm": at[_PARAMETERS].norm(),
             "total_relative_update": distance / at[_PARAMETERS].norm(),

@@ -22,18 +22,8 @@ from probes.reductions import (
     UpdateNorms,
 )
 
-PRESETS: dict[str, tuple[float, ...]] = {
-    # seven step lengths that hold the paper's grid and both finer ones
-    "standard": (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
-    # the grids of the figures, as multiples of the learning rates 0.1 and 1e-6
-    "vgg": (0.5, 1.0, 2.0, 4.0),
-    "vgg_quarter": (0.25, 0.5, 1.0, 2.0, 4.0),
-    "vgg_twentieth": (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
-    "deep_linear": (0.01, 0.1, 1.0, 10.0, 31.6),
-    # the same, but with the shortest step lr/4 or lr/20: where the plateau of beta follows it, it is 1/eta_min
-    "deep_linear_quarter": (0.25, 1.0, 10.0, 31.6),
-    "deep_linear_twentieth": (0.05, 0.1, 1.0, 10.0, 31.6),
-}
+DEFAULT_GRID = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""From a twentieth of a step, where beta is near its limit, to the four steps of figure 4."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +32,13 @@ class Landscape:
 
     With g the gradient of the training batch's total loss at theta_t, g' the one at the point, on the same batch, in
     train mode, with the same noise, for each multiple: the losses; ||g' - g|| (gradient predictiveness);
-    ||g' - g|| / ||eta d|| ("effective" beta-smoothness); cos(g', g).
+    ||g' - g|| / ||eta d|| ("effective" beta-smoothness); cos(g', g). And lr_t, in which the step lengths are told.
+    Where groups of parameters have learning rates of their own, eta d stands for those times the parts of d.
+
+    g is the raw gradient: with momentum, an adaptive optimiser or clipping the real step is another (see ``update``).
 
     Args:
-        multiples: step lengths in learning rates, ascending, >= 0; None for the preset's.
-        preset: "standard"; "vgg" or "deep_linear", the paper's grids; each with "_quarter" or "_twentieth", whose
-            shortest step is lr/4 or lr/20.
+        multiples: step lengths in learning rates, ascending, >= 0.
         update: also along the real update, d = (theta_t - theta_{t+1}) / lr_t.
         random: also along this many random directions of g's length.
         limit: also the limit for eta -> 0, ||H g|| / ||g||: by a Hessian-vector product ("hessian"; refused for
@@ -56,29 +47,21 @@ class Landscape:
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
-        ProbeError: an empty or unsorted grid, an unknown preset.
+        ProbeError: an empty or unsorted grid, another option out of its range.
     """
 
-    multiples: tuple[float, ...] | None = None
-    preset: str = "standard"
+    multiples: tuple[float, ...] = DEFAULT_GRID
     update: bool = False
     random: int = 0
     limit: Literal["off", "hessian", "difference"] = "off"
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ProbeError(f"landscape preset={self.preset!r}: unknown; allowed: {', '.join(PRESETS)}")
         if self.random < 0:
             raise ProbeError(f"landscape random={self.random}: must be a number of directions, 0 or more")
         if self.limit not in ("off", "hessian", "difference"):
             raise ProbeError(f"landscape limit={self.limit!r}: must be 'off', 'hessian' or 'difference'")
-        check_grid("landscape multiples", self.grid)
-
-    @property
-    def grid(self) -> tuple[float, ...]:
-        """The step lengths, in learning rates."""
-        return tuple(map(float, self.multiples)) if self.multiples is not None else PRESETS[self.preset]
+        object.__setattr__(self, "multiples", check_grid("landscape multiples", self.multiples))
 
     def _lines(self) -> dict[str, tuple[Direction, int]]:
         lines: dict[str, tuple[Direction, int]] = {"": ("gradient", 0)}
@@ -92,12 +75,14 @@ class Landscape:
         """See :class:`probes.protocol.Probe`."""
         needs = [_BEFORE_LOSS, _BEFORE_NORM]
         paper = "Santurkar et al. 2018"
+        raw = {"gradient": "; along the raw gradient, whatever the optimiser makes of it"}
         fields = {
             "loss_before": Field("loss", "loss", f"{paper}, section 3.1", "train", "before"),
             "gradient_norm": Field("gradient_norm", "loss/parameter", f"{paper}, section 3.1", "train", "before"),
+            "learning_rate": Field("learning_rate", "1", "lr_t of the probed step: the unit of its step lengths"),
         }
         for suffix, (direction, index) in self._lines().items():
-            for multiple in self.grid:
+            for multiple in self.multiples:
                 point = Along(multiple, direction, index)
                 needs += [Need("train", point, LossParts()), Need("train", point, GradientComparison())]
                 if direction == "update":
@@ -110,7 +95,13 @@ class Landscape:
                 ("effective_beta", "loss/parameter^2", "figure 4 (c)"),
             ):
                 fields[metric + suffix] = Field(
-                    metric + suffix, unit, f"{paper}, {where}", "train", "along", dims=("x",), x=self.grid
+                    metric + suffix,
+                    unit,
+                    f"{paper}, {where}{raw.get(direction, '')}",
+                    "train",
+                    "along",
+                    dims=("x",),
+                    x=self.multiples,
                 )
         if self.limit != "off":
             metric = f"effective_beta_limit_by_{self.limit}"
@@ -123,13 +114,18 @@ class Landscape:
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
         length = at[_BEFORE_NORM].norm()
-        answer = {"loss_before": at[_BEFORE_LOSS][0], "gradient_norm": length}
+        rate = torch.tensor(at.learning_rate, dtype=torch.float64)
+        answer = {"loss_before": at[_BEFORE_LOSS][0], "gradient_norm": length, "learning_rate": rate}
+        steps = torch.tensor(self.multiples, dtype=torch.float64) * at.learning_rate * length
+        if at.own_rates:  # ||lr_t g||, each part of g by its own rate
+            rates = torch.tensor([at.own_rates[name] for name in at.network.parameters], dtype=torch.float64)
+            steps = torch.tensor(self.multiples, dtype=torch.float64) * (rates * at[_BEFORE_NORM]).norm()
         for suffix, (direction, index) in self._lines().items():
-            points = [Along(multiple, direction, index) for multiple in self.grid]
+            points = [Along(multiple, direction, index) for multiple in self.multiples]
             losses = torch.stack([at[Need("train", point, LossParts())] for point in points])
             found = torch.stack([at[Need("train", point, GradientComparison())] for point in points])
             differences = found[:, 0].norm(dim=1)
-            distances = torch.tensor(self.grid, dtype=torch.float64) * at.learning_rate * length
+            distances = steps
             if direction == "update":
                 distances = torch.stack([at[Need("train", point, UpdateNorms())].norm() for point in points])
             answer["landscape_loss" + suffix] = losses[:, 0]

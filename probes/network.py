@@ -1,8 +1,9 @@
 """What the probes know of a network: its leaves in order, and the layers that they form.
 
-A *leaf* is a module that is called as one step; a *tap* is the name of a leaf's output. A *layer* is a weight leaf
-(convolution, linear) with the normalisation and the activation that follow it up to the next weight leaf, in whatever
-order they stand.
+A *leaf* is a module that is called as one step, or a place where a function uses trained parameters; a *tap* is the
+name of a leaf's output. A *layer* is a weight leaf (convolution, linear, recurrent, attention, embedding, a bare
+parameter of two or more dimensions) with one normalisation and one activation: those that it feeds, else those that it
+is fed by. What precedes a layer is what its input is computed from; the order of the calls says nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import difflib
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from torch import nn
 
+from probes import statistics
 from probes.errors import ProbeError
-from probes.points import Moves
+
+Moves = Literal["all", "weights"]
+"""Whether all parameters of a leaf move, or those of weight leaves alone (bias included, gamma and beta staying)."""
 
 
 @dataclass(frozen=True)
@@ -30,40 +34,59 @@ class Leaf:
     kind: str
     """"weight", "norm", "other", or the activation's name in lower case ("relu", "sigmoid", ...)."""
     shape: tuple[int, ...]
-    """Shape of its output on the example batch."""
+    """Shape of its output on the example batch; of several tensors, of the first."""
     operations: int
     """Floating-point operations of its forward pass on the example batch (2 per multiply-add)."""
     parameters: tuple[str, ...] = ()
-    """Its parameters that require a gradient."""
+    """The parameters that it uses and that require a gradient."""
+    axis: int = 1
+    """The axis of its units: -1 (features come last: linear maps, embeddings, layer normalisation and what follows
+    them) or 1 (channels: convolutions, batch normalisation of images and what follows them), seldom another."""
+    step: int = 0
+    """Its place in the program, of an ordered network."""
+    seen: bool = True
+    """Whether its output can be read."""
 
     @property
-    def trained(self) -> bool:
-        """Whether it has a parameter that requires a gradient."""
-        return bool(self.parameters)
+    def units(self) -> int:
+        """Number of its units."""
+        return self.shape[self.axis] if len(self.shape) > 1 else 1
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight leaf and what follows it up to the next one; all names are the network's own."""
+    """A weight leaf with its normalisation and activation; all names are the network's own.
+
+    A normalisation that no weight leaf feeds alone or is fed by is a layer of its own, without weights.
+    """
 
     name: str
-    """The weight leaf's qualified name, without a trailing ".layer"."""
+    """The weight leaf's qualified name, without a trailing ".layer"; a bare parameter's own."""
     weights: tuple[str, ...]
-    """Weight parameters (for weight normalisation the factors that are trained)."""
-    weight_parameters: tuple[str, ...]
-    """All trainable parameters of the weight leaf, its bias too."""
+    """Weight parameters (for weight normalisation the factors that are trained); tied ones in each of their layers."""
+    all_weights: tuple[str, ...]
+    """The same, trained or not."""
     gamma: str | None
     """The normalisation's scale, trained or not; ``beta`` is its shift."""
     beta: str | None
     parameters: tuple[str, ...]
-    """All trainable parameters of the layer."""
+    """Trainable parameters of the weight leaf, and of the normalisation that it feeds."""
+    compound: bool
+    """Whether the weight leaf holds several weight matrices in an order of its own (recurrent, attention)."""
     first: int
-    """Place of the weight leaf among the leaves."""
-    end: int
-    """Place after the layer's last leaf."""
-    before_normalisation: str
-    """Tap that enters the normalisation; the weight leaf's output where there is none. ``<name>:input`` where the
-    normalisation's input need not be the output of the leaf before it (a network that is no chain)."""
+    """Place of the weight leaf in the order of execution."""
+    entry: int
+    """Place in the program where the link of the chain begins that holds the layer (a residual block is one link)."""
+    preceding: tuple[str, ...]
+    """Trained parameters of what the weight leaf's input is computed from: those that move in Definition 2.1."""
+    astride: Mapping[str, str]
+    """Those of them that precede one of two uses of a parameter and not the other, and that parameter (a tied weight):
+    the layer then has no one place in the order."""
+    backward: int
+    """Operations of a backward pass from the loss to the layer's own weights."""
+    before_normalisation: str | None
+    """Tap that enters the normalisation; the weight leaf's output where there is none. ``<name>:input`` where what
+    enters is not the output of one leaf, or is used elsewhere too. None where it cannot be read."""
     after_normalisation: str | None
     """Tap that leaves the normalisation (its noise included); None where there is none."""
     normalisation: str | None
@@ -72,7 +95,7 @@ class Layer:
     """The normalisation's eps if its first leaf is torch's batch normalisation (or a subclass) and normalises by the
     batch."""
     activation: str | None
-    """Tap after the activation function, None where there is none."""
+    """Tap after the activation function, None where there is none: one that follows a sum belongs to the sum."""
     activation_kind: str | None
     """"relu", "sigmoid", "tanh", ..."""
 
@@ -87,8 +110,23 @@ class View:
     """Trainable parameters, in the network's order."""
     shapes: Mapping[str, tuple[int, ...]]
     """Shape of every parameter, trained or not."""
+    buffers: Mapping[str, tuple[int, ...]]
+    """Shape of every buffer."""
+    itemsize: int
+    """Bytes of one number of a trained parameter, in the type of the evaluations."""
     ordered: bool
-    """Whether the network is exactly the composition of its leaves; else their order is that of execution."""
+    """Whether the network is a program that can be entered between its links."""
+    unused: tuple[str, ...] = ()
+    """Trained parameters that the forward pass on the example batch did not use."""
+
+    def remarks(self) -> list[str]:
+        """What a reader of the plan should know of it, a line each."""
+        found = {
+            "outputs that cannot be read, as functions use the weights": [x.tap for x in self.leaves if not x.seen],
+            "several weights, one layer (no row of ics)": [layer.name for layer in self.layers if layer.compound],
+            "trained, but not used by forward": self.unused,
+        }
+        return [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``.
@@ -110,21 +148,27 @@ class View:
         chosen = {self.layer(name).name for name in names}
         return tuple(layer for layer in self.layers if layer.name in chosen)
 
+    def weight_leaf(self, layer: Layer) -> Leaf | None:
+        """The module that holds a layer's weights alone and whose output can be read; None where there is none."""
+        leaf = self._leaves.get(layer.name) or self._leaves.get(f"{layer.name}.layer")
+        if leaf is None or leaf.kind != "weight" or leaf.module is None or not leaf.seen or layer.compound:
+            return None
+        return leaf
+
     def leaf(self, tap: str) -> Leaf:
         """The leaf whose output is called ``tap``."""
         if tap in self._leaves:
             return self._leaves[tap]
-        raise ProbeError(f"tap {tap!r}: not in this network; its taps are {', '.join(x.tap for x in self.leaves)}")
+        raise ProbeError(f"tap {tap!r}: not in this network; its taps are {', '.join(self._leaves)}")
 
-    def moved_before(self, name: str, moves: Moves) -> list[str]:
-        """Parameters of the leaves before layer ``name``, which Definition 2.1 moves; or of the weight leaves alone."""
-        return self.moving(0, self.layer(name).first, moves)
+    def moving(self, layer: Layer, moves: Moves) -> list[str]:
+        """Parameters that precede ``layer``; of the weight leaves alone for "weights"."""
+        return [name for name in layer.preceding if moves == "all" or name in self._of_weights]
 
-    def moving(self, first: int, end: int, moves: Moves) -> list[str]:
-        """Parameters of the leaves from place ``first`` to before ``end``; of the weight leaves alone for "weights"."""
-        leaves = self.leaves[first:end]
-        found = (x for leaf in leaves if moves == "all" or leaf.kind == "weight" for x in leaf.parameters)
-        return list(dict.fromkeys(found))
+    def within(self, first: int, end: int, moves: Moves) -> list[str]:
+        """Parameters of the steps from ``first`` to before ``end``; of the weight leaves alone for "weights"."""
+        found = (name for leaf in self.leaves if first <= leaf.step < end for name in leaf.parameters)
+        return [name for name in dict.fromkeys(found) if moves == "all" or name in self._of_weights]
 
     def places(self, names: Iterable[str]) -> list[int]:
         """Places of the parameters ``names`` in :attr:`parameters`."""
@@ -135,8 +179,12 @@ class View:
         return {layer.name: layer for layer in self.layers}
 
     @functools.cached_property
+    def _of_weights(self) -> frozenset[str]:
+        return frozenset(name for leaf in self.leaves if leaf.kind == "weight" for name in leaf.parameters)
+
+    @functools.cached_property
     def _leaves(self) -> dict[str, Leaf]:
-        return {leaf.tap: leaf for leaf in self.leaves}
+        return {leaf.tap: leaf for leaf in self.leaves if leaf.seen}
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -160,8 +208,14 @@ def activation_kind(function: str) -> str:
     return spelled if spelled in _ACTIVATIONS else "other"
 
 
+def function_kind(function: str) -> str:
+    """What the function of this name is: an activation's name without underscores, "norm" or "other"."""
+    normalises = any(f"{what}_norm" in function for what in ("batch", "layer", "group", "instance", "rms"))
+    return "norm" if normalises else activation_kind(function)
+
+
 def kind_of(module: nn.Module, name: str) -> str:
-    """ "norm", "weight", the name of an activation function, or "other"."""
+    """What a module is: "norm", "weight", the name of an activation function, or "other"."""
     spelled = type(module).__name__.lower()
     if type(module).__module__ == "torch.nn.modules.activation" and spelled in _ACTIVATIONS:
         return spelled
@@ -178,68 +232,13 @@ def normalises_by_batch(module: nn.Module) -> bool:
     """Whether it is torch's batch normalisation and takes its statistics from the batch in its present mode."""
     if not isinstance(module, nn.modules.batchnorm._BatchNorm):
         return False
-    return module.training or (module.running_mean is None and module.running_var is None)
+    if module.running_mean is None and module.running_var is None:
+        return True
+    asks = hasattr(module, "place")  # where its statistics come from; torch's own does not
+    return statistics.of_batch(module.training) if asks else module.training
 
 
 def batch_modes(network: nn.Module) -> dict[str, bool]:
     """For each of torch's batch normalisations whether it takes its statistics from the batch."""
     kind = nn.modules.batchnorm._BatchNorm
     return {name: normalises_by_batch(m) for name, m in network.named_modules() if isinstance(m, kind)}
-
-
-def _batch_norm_epsilon(network: nn.Module, leaf: Leaf) -> float | None:
-    module: Any = network.get_submodule(leaf.module) if leaf.module is not None else None
-    return module.eps if module is not None and normalises_by_batch(module) else None
-
-
-def _affine(network: nn.Module, leaf: Leaf, owner: dict[int, str]) -> dict[str, str]:
-    """The names of a normalisation's weight and bias, by these words, whether they are trained or not."""
-    module = network.get_submodule(leaf.module) if leaf.module is not None else None
-    return {} if module is None else {n.rpartition(".")[2]: owner[id(p)] for n, p in module.named_parameters()}
-
-
-def layers_of(network: nn.Module, leaves: tuple[Leaf, ...]) -> tuple[Layer, ...]:
-    """Groups ``leaves``, in their order, into layers."""
-    starts = [i for i, leaf in enumerate(leaves) if leaf.kind == "weight"]
-    owner = {id(parameter): name for name, parameter in network.named_parameters()}
-    taken: set[str] = set()
-    return tuple(
-        _layer(network, leaves, first, end, owner, taken)
-        for first, end in zip(starts, [*starts, len(leaves)][1:], strict=True)
-    )
-
-
-def _layer(
-    network: nn.Module, leaves: tuple[Leaf, ...], first: int, end: int, owner: dict[int, str], taken: set[str]
-) -> Layer:
-    members = leaves[first:end]
-    owned = []
-    for leaf in members:
-        owned.append([name for name in leaf.parameters if name not in taken])
-        taken.update(owned[-1])
-    shape = {name: parameter.ndim for name, parameter in network.named_parameters()}
-    norms = [i for i, leaf in enumerate(members) if leaf.kind == "norm"]
-    affine = _affine(network, members[norms[0]], owner) if norms else {}
-    activations = [i for i, leaf in enumerate(members) if i and leaf.kind not in ("norm", "weight", "other")]
-    # a normalisation may be two leaves (batch, noise): the run that starts at the first one
-    last = norms[0] if norms else 0
-    while last + 1 in norms:
-        last += 1
-    name = members[0].tap
-    return Layer(
-        name=name.removesuffix(".layer") if name != "layer" else name,
-        # the factors of a reparametrised weight count as weights whatever their shape; biases do not
-        weights=tuple(n for n in owned[0] if shape[n] >= 2 or ".parametrizations.weight." in f".{n}"),
-        weight_parameters=tuple(owned[0]),
-        gamma=affine.get("weight"),
-        beta=affine.get("bias"),
-        parameters=tuple(name for names in owned for name in names),
-        first=first,
-        end=end,
-        before_normalisation=members[norms[0] - 1].tap if norms else members[0].tap,
-        after_normalisation=members[last].tap if norms else None,
-        normalisation=members[norms[0]].tap if norms else None,
-        batch_norm_epsilon=_batch_norm_epsilon(network, members[norms[0]]) if norms else None,
-        activation=members[activations[0]].tap if activations else None,
-        activation_kind=members[activations[0]].kind if activations else None,
-    )

@@ -18,7 +18,7 @@ from probes.reductions import Reduction
 
 @dataclass(frozen=True)
 class Need:
-    """One reduction at one point of one batch ("train": the step's own; "fixed": chosen once)."""
+    """One reduction at one point of one batch, by name ("train": the step's own; others are given to Probes)."""
 
     batch: str
     point: Point
@@ -90,6 +90,9 @@ class Declaration:
         needs: what must be evaluated.
         fields: one entry for each key of what ``measure`` returns.
         remember: those of ``needs`` whose values at the probe's previous and first probed step are also wanted.
+        step_before: those of ``needs`` whose values at the training step just before the probed one are also wanted;
+            that step is then evaluated too.
+        nothing: why there is nothing to measure on this network, where ``fields`` are empty.
         modes: whether ``needs`` hold only while every batch normalisation keeps its training or evaluation mode.
     """
 
@@ -97,6 +100,8 @@ class Declaration:
     fields: Mapping[str, Field]
     remember: tuple[Need, ...] = ()
     modes: bool = False
+    step_before: tuple[Need, ...] = ()
+    nothing: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,15 @@ class At:
     network: View
     values: Mapping[Need, Tensor] = field(repr=False)
     remembered: Mapping[str, Mapping[Need, Tensor]] = field(repr=False, default_factory=dict)
+    own_rates: Mapping[str, float] = field(repr=False, default_factory=dict)
+    """The learning rate of every trained parameter, where they differ; else empty, and ``learning_rate`` is of all."""
+
+    def rate_of(self, parameters: Iterable[str]) -> float:
+        """The learning rate that these trained parameters share; NaN where theirs differ."""
+        if not self.own_rates:
+            return self.learning_rate
+        rates = {self.own_rates[name] for name in parameters}
+        return rates.pop() if len(rates) == 1 else math.nan
 
     def __getitem__(self, need: Need) -> Tensor:
         try:
@@ -116,8 +130,12 @@ class At:
             raise ProbeError(f"{need}: asked in measure, but not declared") from None
 
     def previous(self, need: Need) -> Tensor:
-        """The value at the probe's previous probed step; NaN at the first one."""
+        """The value at the probe's previous *probed* step, however long ago; NaN at the first one."""
         return self._remembered("previous", need)
+
+    def step_before(self, need: Need) -> Tensor:
+        """The value at the training step just before this one (see ``step_before`` of Declaration); NaN at step 0."""
+        return self._remembered("step_before", need)
 
     def first(self, need: Need) -> Tensor:
         """The value at the probe's first probed step; at that step itself, the present value."""

@@ -33,6 +33,11 @@ def at_step(seed: int, step: int) -> Iterator[None]:
         _current.reset(token)
 
 
+def current() -> tuple[int, int] | None:
+    """The run's seed and the step that :func:`at_step` says; None outside it."""
+    return _current.get()
+
+
 def generator(place: str, device: torch.device | str) -> torch.Generator | None:
     """The generator of the layer at ``place`` for the current step; None (torch's global one) outside ``at_step``.
 

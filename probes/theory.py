@@ -55,12 +55,14 @@ class Theory:
         return list(chosen)
 
     def _terms(self, layer: Layer) -> Need:
+        assert layer.before_normalisation is not None
         assert layer.normalisation is not None
         assert layer.batch_norm_epsilon is not None
         reduction = NormalisationTerms(layer.before_normalisation, layer.normalisation, layer.batch_norm_epsilon)
         return Need("train", Before(), reduction)
 
     def _curvature(self, layer: Layer) -> Need:
+        assert layer.before_normalisation is not None
         assert layer.normalisation is not None
         assert layer.batch_norm_epsilon is not None
         taps = (layer.before_normalisation, layer.normalisation)
@@ -83,7 +85,7 @@ class Theory:
             if self.curvature:
                 needs.append(self._curvature(layer))
             assert layer.normalisation is not None
-            width = network.leaf(layer.normalisation).shape[1]
+            width = network.leaf(layer.normalisation).units
             for metric, unit in _ARRAYS:
                 fields[f"{metric}.{layer.name}"] = Field(
                     metric,
@@ -96,7 +98,8 @@ class Theory:
                     None,
                     (width,),
                 )
-        return Declaration(tuple(needs), fields, modes=True)
+        nothing = "" if layers else "no layer has a batch normalisation that normalises by the batch"
+        return Declaration(tuple(needs), fields, modes=True, nothing=nothing)
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""

@@ -50,9 +50,15 @@ def write_run(
     version: int = 1,
     parquet: bool = False,
     config: dict[str, Any] | None = None,
+    task: str | None = None,
+    defaults: dict[str, Any] | None = None,
     **status: Any,
 ) -> Path:
-    """One run folder. `lines`: the log; values may be floats of any kind, written as the format says."""
+    """One run folder. `lines`: the log; values may be floats of any kind, written as the format says.
+
+    `task`: of the specification of its data (None: by its name); `defaults`: options of its groups, dotted, and what
+    they are by default.
+    """
     settings: dict[str, Any] = {
         "data": {"name": "digits", "label": "digits"},
         "model": {"name": "vgg_small"},
@@ -78,7 +84,9 @@ def write_run(
     lr = settings["optim"]["lr"]
     folder = parent / f"{settings['data']['name']}-{settings['model']['name']}-{norm}-lr{lr}-seed{seed}"
     folder.mkdir(parents=True)
+    task = task or ("regression" if settings["data"]["name"] == "gaussian" else "classification")
     described = {"results_version": version, "identity": {}, "config": settings, "run": folder.name, "experiment": None}
+    described |= {"spec": {"task": task}, "defaults": defaults or {}}
     (folder / "config.json").write_text(json.dumps(described))
     lines = [] if lines is None else lines
     last = lines[-1]["step"] if lines else 0

@@ -12,14 +12,22 @@ import numpy as np
 
 from tests.made_runs import field, finite, write_run
 
+STUDY = "santurkar2018"
+"""Whose picture it is."""
 LAYERS = ["conv1", "conv2", "conv3"]
 X = [0.5, 1.0, 2.0, 4.0]
-STEPS = range(0, 121, 4)
+STEPS = [*range(13), *range(14, 25, 2), *range(25, 121, 5)]
 NORMS = ("none", "batch", "noisy_batch", "l1", "l2", "linf", "noise")
 LP = ("l1", "l2", "linf")
 
-_DRIFTS = [f"{what}_drift_since_last_before_normalisation" for what in ("wasserstein", "mean", "variance")]
+_DRIFTS = [
+    f"{what}_drift_{since}_before_normalisation"
+    for what in ("wasserstein", "mean", "variance")
+    for since in ("by_update", "since_last")
+]
 _THEORY = ["scaling_term", "mean_term", "correlation_term", "theorem_4_2_bend_term", "sigma_median"]
+_THEORY += ["theorem_4_2_curvature_term", "theorem_4_1_relative_error", "gamma_over_sigma_mean"]
+RANDOM = ["", *(f"_along_random_{index}" for index in range(8))]
 
 
 def fields(regression: bool) -> dict[str, Any]:
@@ -32,13 +40,14 @@ def fields(regression: bool) -> dict[str, Any]:
     if not regression:
         training |= {f"{b}accuracy": field("accuracy", "fraction", b[:-1] or "train", "before") for b in ("", "test_")}
     landscape = {"gradient_norm": field("gradient_norm", "1", "train", "before")}
-    for suffix in ("", "_along_random_0"):
-        for metric in ("landscape_loss", "gradient_difference", "effective_beta"):
+    for suffix in RANDOM:
+        for metric in ("landscape_loss", "landscape_data_loss", "gradient_difference", "effective_beta"):
             landscape[metric + suffix] = field(metric + suffix, "1", "train", "along", ["x"], x=X)
 
     def by_layer(metrics: list[str], batch: str = "train") -> dict[str, Any]:
         return {f"{m}.{batch}": field(m, "1", batch, "before", ["layer"], layer=LAYERS) for m in metrics}
 
+    landscape["gradient_cosine"] = field("gradient_cosine", "1", "train", "along", ["x"], x=X)
     drift = [*_DRIFTS, "variance_before_normalisation"]
     return {
         "training": training,
@@ -46,6 +55,7 @@ def fields(regression: bool) -> dict[str, Any]:
         "ics": by_layer(["ics_l2", "ics_relative", "ics_cosine"]),
         "activations": by_layer(drift) | by_layer(drift, "fixed"),
         "theory": by_layer(_THEORY),
+        "gradients": by_layer(["weight_norm"]),
     }
 
 
@@ -58,21 +68,26 @@ def values(norm: str, lr: float, regression: bool, step: int, wobble: Callable[[
     if norm == "noise" or (norm == "none" and lr == 0.5):
         share = 0.01 * step / 120
     settled = step > 2.2 * time and not regression
-    loss = (0.5 if norm == "l1" else 1.0) * (2.3 - 2 * share) * wobble()
+    loss = (0.5 if norm == "l1" and share > 0.95 else 1.0) * (2.3 - 2 * share) * wobble()
+    loss *= 4e4 if regression else 1.0
     training = {"loss": loss, "data_loss": loss, "test_data_loss": loss}
     if not regression:
         training["accuracy"] = 0.1 + 0.9 * share
         training["test_accuracy"] = (0.1 + (0.7 if plain else 0.8) * share) * wobble()
     early = 3.0 if step <= 40 else 1.0
     landscape: dict[str, Any] = {"gradient_norm": 1.0 * wobble()}
-    for suffix in ("", "_along_random_0"):
-        landscape[f"landscape_loss{suffix}"] = [loss * (1 + 0.1 * rough * early * x * wobble()) for x in X]
-        landscape[f"gradient_difference{suffix}"] = [0.1 * rough * x * wobble() for x in X]
+    landscape["gradient_cosine"] = [1 - (0.35 if plain else 0.15) * x * wobble() for x in X]
+    for suffix in RANDOM:
+        start = 0.0 if plain else 2.5  # from where on the loss rises
+        line = [loss * (1 + (0.8 if plain else 0.1) * early * (x - start) * wobble()) for x in X]
+        landscape[f"landscape_data_loss{suffix}"] = line
+        landscape[f"landscape_loss{suffix}"] = [1.1 * value for value in line]
+        landscape[f"gradient_difference{suffix}"] = [(4.0 if plain else 0.1) * x * wobble() for x in X]
         landscape[f"effective_beta{suffix}"] = [rough / x * wobble() for x in X]
     shift = 0.1 if settled else 1.0
     ics = {
         "ics_l2.train": [0.0, *(shift * (1.0 if plain else 1.2) * wobble() for _ in LAYERS[1:])],
-        "ics_relative.train": [0.0, *(0.5 * wobble() for _ in LAYERS[1:])],
+        "ics_relative.train": [0.0, *((0.5 if plain else 0.9) * wobble() for _ in LAYERS[1:])],
         "ics_cosine.train": [1.0, *((0.98 if plain else 0.1) + 0.01 * math.log(wobble()) for _ in LAYERS[1:])],
     }
     activations = {}
@@ -83,8 +98,10 @@ def values(norm: str, lr: float, regression: bool, step: int, wobble: Callable[[
         activations[f"variance_before_normalisation.{batch}"] = [1.0 for _ in LAYERS]
     made = {"training": training, "landscape": landscape, "ics": ics, "activations": activations}
     if norm == "batch":
-        sigma = 2.0 + 4 * step / 120
+        sigma = 2.0 + 6 * step / 120
         terms = [1.0, 0.05 * wobble(), 0.05 * wobble(), -1.0 if step % 20 == 0 else 1.0, sigma * wobble()]
+        terms += [-2.0 * wobble(), 1e-7, wobble() / sigma]
+        made["gradients"] = {"weight_norm.train": [3.0] * 3}
         made["theory"] = {f"{name}.train": [term] * 3 for name, term in zip(_THEORY, terms, strict=True)}
     return made
 
@@ -112,9 +129,21 @@ def write_sweep(
                 config: dict[str, Any] = {"optim": {"lr": lr}, "steps": 120}
                 if regression:
                     config |= {"data": {"name": "gaussian", "label": "gaussian"}, "model": {"name": "deep_linear"}}
-                run = write_run(folder, norm, seed, config=config)
+                task = "regression" if regression else "classification"
+                run = write_run(folder, norm, seed, config=config, task=task)
                 described = json.loads((run / "status.json").read_text())
                 (run / "status.json").write_text(json.dumps({**described, "step": 120, "steps": 120}))
                 (run / "fields.json").write_text(json.dumps(fields(regression)))
                 (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+def alter(run: Path, tag: str, **config: Any) -> Path:
+    """A run folder under another name, with other values in its configuration."""
+    described = json.loads((run / "config.json").read_text())
+    for key, value in config.items():
+        own = described["config"].get(key)
+        described["config"][key] = {**own, **value} if isinstance(own, dict) and isinstance(value, dict) else value
+    described["run"] = f"{run.name}-{tag}"
+    (run / "config.json").write_text(json.dumps(described))
+    return run.rename(run.with_name(described["run"]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from omegaconf import DictConfig
 
 import experiments
+from experiments.cli import main
 
 DEEP_LINEAR = ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6", "model.depth=4"]
 VGG = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
@@ -42,3 +45,25 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
             return [where]
         return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{where}/{i}")]
     return [] if one == other else [where]
+
+
+def assert_unnoticed_and_carried_on(folder: Path, *chosen: str) -> None:
+    """Trained with and without probes, at once and in two parts, a run ends with the same bits."""
+    for more in ([], ["probes=[landscape,gradients]", "probes.every=1"]):
+        experiments.run(small(folder / "whole", *chosen, *more))
+    one, other = (checkpoint(path)["network"] for path in sorted((folder / "whole").glob("*")))
+    assert differences(dict(one), dict(other)) == []
+    experiments.run(small(folder / "parts", *chosen, "steps=3"))
+    carried_on = experiments.run(small(folder / "parts", *chosen))
+    assert carried_on.state == "finished"
+    assert differences(dict(one), dict(checkpoint(carried_on.path)["network"])) == []
+
+
+def refusal(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
+    """The one line of the command line's refusal, before there is a run folder."""
+    monkeypatch.setattr(sys, "argv", ["experiments", *arguments, f"runs_dir={folder / 'runs'}"])
+    assert main() == 2
+    error: str = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert not (folder / "runs").exists()
+    return error

@@ -16,14 +16,33 @@ import numpy as np
 from tests.runs import checkpoint, differences
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["-m", "model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
+SMALL = ["model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16"]
 SMALL += ["steps=40", "evaluation.every=10"]
+
+
+def small_jobs(*arguments: str) -> list[str]:
+    """Of small jobs, except in what ``arguments`` set: a key that is set twice is refused."""
+    chosen = {argument.partition("=")[0] for argument in arguments}
+    return [*(default for default in SMALL if default.partition("=")[0] not in chosen), *arguments]
+
 
 MISBEHAVING = '''
 import os
 import signal
+import time
 
 import torch
+
+
+class Waits(torch.nn.Module):
+    """Does nothing, and takes five milliseconds for it: a run that lasts as long on a fast machine."""
+
+    def __init__(self, layer):
+        super().__init__()
+
+    def forward(self, x):
+        time.sleep(0.005)
+        return x
 
 
 class Raises(torch.nn.Module):
@@ -55,7 +74,7 @@ class DiesAtOnce(torch.nn.Module):
 
 
 class Doubles(torch.nn.Module):
-    """Leaves torch another default type than it found, and fails."""
+    """Leaves torch another default type than it found."""
 
     def __init__(self, layer):
         super().__init__()
@@ -73,7 +92,7 @@ class KillsItself(Raises):
 '''
 
 
-MISBEHAVING_NAMES = {"raises": "Raises", "kills_itself": "KillsItself"}
+MISBEHAVING_NAMES = {"waits": "Waits", "raises": "Raises", "kills_itself": "KillsItself"}
 MISBEHAVING_NAMES |= {"dies_at_once": "DiesAtOnce", "doubles": "Doubles"}
 
 
@@ -91,7 +110,7 @@ def start(*arguments: str, runs_dir: Path, python: str = sys.executable) -> subp
     """A sweep of small jobs, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [python, "-m", "experiments", *SMALL, f"runs_dir={runs_dir}", *arguments],
+        [python, "-m", "experiments", "-m", *small_jobs(f"runs_dir={runs_dir}", *arguments)],
         env=environment,
         cwd=runs_dir.parent,
         stdout=subprocess.PIPE,
@@ -137,9 +156,12 @@ def starts(run: Path) -> int:
     return len(json.loads((run / "provenance.json").read_text())["starts"])
 
 
-def assert_same_results(one: Path, other: Path) -> None:
-    """The finished runs of two folders hold the same bits: records, arrays, weights, buffers, optimiser."""
-    finished = [name for name, state in states(one).items() if state == "finished"]
+def assert_same_results(one: Path, other: Path, named: str = "") -> None:
+    """The finished runs of ``one``, all or those so ``named``, hold the same bits in ``other``.
+
+    Of records, arrays, weights, buffers and the optimiser.
+    """
+    finished = [name for name, state in states(one).items() if state == "finished" and named in name]
     assert finished
     for name in finished:
         a, b = one / name, other / name

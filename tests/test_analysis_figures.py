@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import statistics as plain
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from matplotlib.figure import Figure
 
 from analysis import figures, load_runs, statistics
 from analysis.__main__ import main
+from analysis.drawing.axes import in_series
+from analysis.drawing.panel import Divergence, Panel
+from analysis.drawing.rows import lengths_told
+from analysis.drawing.sheet import Sheet
 from analysis.errors import WrongInput
 from analysis.figures import Runs, training_curves
-from analysis.figures._draw import in_series
-from analysis.figures._rows import lengths_told
-from analysis.figures._sheet import Divergence, Panel, Sheet
 from analysis.style import NORMS, house, in_order, norm_style
 from tests.made_runs import log, write_run
 
@@ -33,11 +35,12 @@ def frame(values: dict[tuple[str, int], list[float]], *, regression: bool = Fals
         own = {"run": f"{norm}-{seed}", "norm": norm, "seed": seed, "data": "digits", "model": "mlp", "lr": 0.1}
         own |= {"state": "finished", "diverged_at": math.nan, "optimiser": "sgd", "batch_size": 8, "weight_decay": 0.0}
         own |= {"loss_reduction": "mean", "schedule": "constant", "numerics": "exact", "probe": "training"}
-        own |= {"layer": None, "x": math.nan} | columns
+        own |= {"layer": None, "x": math.nan, "task": "regression" if regression else "classification"} | columns
         for step, loss in enumerate(losses):
             unit = "squared error, mean over the batch" if regression else "nats, mean over the batch"
-            rows.append({**own, "step": step, "metric": "loss", "batch": "train", "unit": unit, "value": loss})
-            rows.append({**own, "step": step, "metric": "data_loss", "batch": "test", "unit": unit, "value": loss})
+            rows.append({**own, "step": step, "metric": "loss", "batch": "train", "unit": unit, "value": 3 * loss + 1})
+            for batch in ("train", "test"):
+                rows.append({**own, "step": step, "metric": "data_loss", "batch": batch, "unit": unit, "value": loss})
             for batch in () if regression else ("train", "test"):
                 accuracy = {"metric": "accuracy", "batch": batch, "unit": "fraction", "value": 1 / (1 + loss)}
                 rows.append({**own, "step": step, **accuracy})
@@ -47,8 +50,7 @@ def frame(values: dict[tuple[str, int], list[float]], *, regression: bool = Fals
 # ----------------------------------------------------------------------------------------------------------- statistics
 
 
-@pytest.mark.parametrize("centre", ["median", "mean"])
-def test_centre_and_extremes_against_plain_python(centre: statistics.Centre) -> None:
+def test_median_and_extremes_against_plain_python() -> None:
     generator = np.random.default_rng(0)
     rows = [
         {"norm": norm, "step": step, "run": f"{norm}-{seed}", "value": generator.normal()}
@@ -56,34 +58,41 @@ def test_centre_and_extremes_against_plain_python(centre: statistics.Centre) -> 
     ]
     rows[3]["value"] = math.nan  # no number there
     rows = [row for row in rows if (row["norm"], row["step"], row["run"]) != ("batch", 2, "batch-1")]
-    summary = statistics.summarise(statistics.by_run(pd.DataFrame(rows), ["norm", "step"]), centre=centre)
+    summary = statistics.summarise(statistics.by_run(pd.DataFrame(rows), ["norm", "step"]))
     assert len(summary) == 10
     for (norm, step), found in summary.iterrows():
         there = [r["value"] for r in rows if r["norm"] == norm and r["step"] == step and not math.isnan(r["value"])]
-        middle = plain.median(there) if centre == "median" else plain.fmean(there)
-        assert found.centre == pytest.approx(middle, rel=1e-14)
+        assert found.centre == pytest.approx(plain.median(there), rel=1e-14)
         assert (found.low, found.high, found.runs) == (min(there), max(there), len(there))
 
 
-def test_bootstrap_intervals_against_plain_resampling() -> None:
-    generator = np.random.default_rng(0)
-    values = generator.normal(size=(3, 12)) + np.array([[0.0], [5.0], [9.0]])
-    values[2, :4] = math.nan
-    table = pd.DataFrame(values)
-    found = statistics.summarise(table, centre="mean", band="bootstrap", confidence=0.9, resamples=4000)
-    for row, (_, low, high, runs) in zip(values, found.itertuples(index=False), strict=True):
-        there = row[~np.isnan(row)]
-        drawn = generator.choice(there, (4000, len(there))).mean(axis=1)
-        assert [low, high] == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=0.05)
-        assert runs == len(there)
-    again = statistics.summarise(table, centre="mean", band="bootstrap", confidence=0.9, resamples=4000)
-    pd.testing.assert_frame_equal(found, again)
+def test_runs_that_were_looked_at_at_different_steps_are_interpolated_between_their_own() -> None:
+    draw = random.Random(1)
+    rows = [
+        {"run": run, "step": step, "value": draw.choice([draw.gauss(0, 1)] * 8 + [math.nan, math.inf])}
+        for run in "abc"
+        for step in sorted(draw.sample(range(30), 12))
+    ]
+    found = statistics.between_steps(pd.DataFrame(rows))
+    assert found.index.tolist() == sorted({row["step"] for row in rows})
+    for run, step in itertools.product("abc", found.index):
+        own = {row["step"]: row["value"] for row in rows if row["run"] == run}
+        before = max((s for s in own if s <= step), default=None)
+        after = min((s for s in own if s >= step), default=None)
+        if before is None or after is None:
+            expected = math.nan
+        elif before == after or own[before] == own[after]:
+            expected = own[before]
+        else:
+            share = (step - before) / (after - before)
+            expected = (1 - share) * own[before] + share * own[after]
+        assert found[run][step] == pytest.approx(expected, nan_ok=True)
+    alike = pd.DataFrame([{"run": run, "step": step, "value": step} for run in "ab" for step in range(3)])
+    pd.testing.assert_frame_equal(statistics.between_steps(alike), statistics.by_run(alike, ["step"]))
 
 
-def test_no_interval_from_one_run_or_from_an_infinity() -> None:
+def test_an_infinity_is_a_number() -> None:
     table = pd.DataFrame({"a": [1.0, 1.0, 1.0], "b": [math.nan, math.inf, 2.0]})
-    found = statistics.summarise(table, band="bootstrap")
-    assert found.low.isna().tolist() == [True, True, False]
     extremes = statistics.summarise(table)
     assert extremes.high.tolist() == [1.0, math.inf, 2.0]
     assert extremes.centre.tolist() == [1.0, math.inf, 1.5]
@@ -93,11 +102,6 @@ def test_a_band_is_over_runs_only() -> None:
     twice = pd.DataFrame({"run": ["a", "a"], "step": [0, 0], "value": [1.0, 2.0]})
     with pytest.raises(WrongInput, match="several values at the same step"):
         statistics.by_run(twice, ["step"])
-
-
-def test_a_band_says_what_it_is() -> None:
-    assert statistics.describe() == "line: median over seeds, band: min to max"
-    assert "90 % bootstrap interval of the mean" in statistics.describe(centre="mean", band="bootstrap", confidence=0.9)
 
 
 # ---------------------------------------------------------------------------------------------------------------- style
@@ -118,6 +122,21 @@ def test_an_unknown_normalisation_has_a_style_of_its_name_alone() -> None:
     assert in_order({"zeta", "alpha", "batch", "none"}) == ["none", "batch", "alpha", "zeta"]
 
 
+def test_a_normalisation_with_options_is_told_from_it_and_stands_beside_it() -> None:
+    for name, style in NORMS.items():
+        other = norm_style(f"{name} centered")
+        assert other.colour != style.colour
+        assert other.dashes != style.dashes
+        assert other == norm_style(f"{name} centered")
+        hue, own = to_rgb(style.colour), to_rgb(other.colour)
+        assert max(own) < max(hue) or name == "none", "a darker shade"
+        if max(hue) > min(hue):
+            assert np.argmax(own) == np.argmax(hue), "of the same colour"
+    assert norm_style("group groups=4").colour == norm_style("group groups=8").colour
+    assert norm_style("own statistics per domain").colour in {style.colour for style in NORMS.values()}
+    assert in_order({"zeta", "linf", "l2 centered", "l2"}) == ["l2", "l2 centered", "linf", "zeta"]
+
+
 def test_the_house_style_is_undone() -> None:
     before = dict(matplotlib.rcParams)
     with house():
@@ -136,14 +155,15 @@ DIVERGED = pd.concat(
 MATERIAL = {
     "one number": frame({("none", 0): [2.0]}),
     "three seeds": frame({("batch", seed): [2.0, 1.0 + seed] for seed in range(3)}),
-    "many seeds": frame({("batch", seed): [2.0, 1.0 + seed] for seed in range(7)}),
+    "ten seeds": frame({("batch", seed): [2.0, 1.0 + seed] for seed in range(10)}),
+    "many seeds": frame({("batch", seed): [2.0, 1.0 + seed] for seed in range(11)}),
     "nothing positive on a logarithmic axis": frame({("none", 0): [0.0, -1.0]}, regression=True),
     "no test accuracy": DIVERGED[(DIVERGED.metric != "accuracy") | (DIVERGED.batch != "test")],
 }
 
 
 def computed(table: pd.DataFrame) -> Sheet:
-    return training_curves.compute(Runs(table.reset_index(drop=True)))
+    return training_curves.compute(Runs.of(table.reset_index(drop=True)))
 
 
 @pytest.mark.parametrize("typed", ["fig04", "figure4", "Figure 4", "4", "fig4_landscape"])
@@ -199,13 +219,14 @@ def test_settings_are_columns() -> None:
         ("mlp on digits", "learning rate 0.1, batch size 64"),
         ("mlp on digits", "learning rate 0.5, batch size 8"),
         ("mlp on digits", "learning rate 0.5, batch size 64"),
-        ("mlp on gaussian", "learning rate 0.1"),
+        ("mlp on gaussian", "learning rate 0.1"),  # alone of its model and data
     ]
     assert [panel.name for panel in data.columns[0].panels] == [
         "training accuracy",
         "test accuracy",
         "training loss",
     ]
+    assert [panel.log for panel in data.columns[0].panels] == [False, False, True]
     assert [(panel.name, panel.log) for panel in data.columns[4].panels] == [
         ("training loss", True),
         ("test loss", True),
@@ -213,9 +234,14 @@ def test_settings_are_columns() -> None:
 
 
 def test_runs_that_differ_in_what_no_column_shows_are_not_passed_off_as_seeds() -> None:
-    twice = pd.concat([frame({("l1", 0): [1.0]}), frame({("l1", 0): [2.0]}, run="centred")])
-    assert "that differ in other options" in computed(twice).columns[0].setting.subtitle
-    assert "differ" not in computed(MATERIAL["three seeds"]).columns[0].setting.subtitle
+    twice = pd.concat([frame({("l1", 0): [1.0], ("none", 0): [3.0]}), frame({("l1", 0): [2.0]}, run="centred")])
+    data = computed(twice)
+    assert [c.setting.subtitle for c in data.columns] == [
+        f"learning rate 0.1, run {run}" for run in ("centred", "l1-0", "none")
+    ]
+    assert [c.setting.names for c in data.columns] == [["l1"], ["l1"], ["none"]]
+    assert data.table().groupby("setting")["runs"].max().tolist() == [1, 1, 1]
+    assert "run" not in computed(MATERIAL["three seeds"]).columns[0].setting.subtitle
 
 
 def test_a_diverged_run_is_marked_named_and_does_not_squeeze_the_others() -> None:
@@ -231,17 +257,57 @@ def test_a_diverged_run_is_marked_named_and_does_not_squeeze_the_others() -> Non
     assert [(float(line.get_xdata()[0]), to_hex(line.get_color())) for line in crosses] == [(3.0, "#000000")]
     assert loss.get_legend().get_texts()[0].get_text() == "none: 1 of 2 diverged, at step 3"
     legend = figure.legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == ["none", "batch"]
+    assert [text.get_text() for text in legend.get_texts()] == ["none (2 seeds)", "batch (1 seed)"]
     said = legend.get_title().get_text().replace("\n", " ")
     assert said == "line: median over seeds, band: min to max (1 to 2 seeds); thin: each seed"
 
 
-@pytest.mark.parametrize(("material", "thin"), [("three seeds", 3), ("many seeds", 0), ("one number", 0)])
-def test_few_seeds_are_each_drawn(material: str, thin: int) -> None:
+@pytest.mark.parametrize(
+    ("material", "thin"), [("three seeds", 3), ("ten seeds", 10), ("many seeds", 0), ("one number", 0)]
+)
+def test_up_to_ten_seeds_are_each_drawn(material: str, thin: int) -> None:
     with house():
         figure = Figure(layout="constrained")
         training_curves.draw(computed(MATERIAL[material]), figure)
     assert [len(axes.lines) for axes in figure.axes] == [thin + 1] * 3
+
+
+def test_the_median_ends_where_the_first_finished_run_was_looked_at_last() -> None:
+    losses = frame({("none", 0): [1.0] * 8, ("none", 1): [2.0] * 6, ("batch", 0): [1.0] * 8})
+    losses = pd.concat([losses, frame({("batch", 1): [3.0] * 3}, state="diverged", diverged_at=2.0)])
+    none, batch = panel_of(computed(losses), "training loss").curves
+    assert none.median.tolist() == pytest.approx([1.5] * 6 + [math.nan] * 2, nan_ok=True)
+    assert none.each[0].tolist() == [1.0] * 8
+    assert batch.median.tolist() == [2.0] * 3 + [1.0] * 5  # of a diverged run nothing more is to come
+
+
+def drawn(data: Sheet) -> Figure:
+    with house():
+        figure = Figure(layout="constrained")
+        training_curves.draw(data, figure)
+    return figure
+
+
+def test_what_is_beyond_the_axis_lies_at_its_edge_with_a_mark() -> None:
+    figure = drawn(computed(frame({("none", 0): [2.0, 0.0, 1.0, math.inf, math.nan, 3.0], ("none", 1): [2.0] * 6})))
+    loss = figure.axes[-1]
+    bottom, top = loss.get_ylim()
+    marks = {line.get_marker(): line.get_xydata().tolist() for line in loss.lines if line.get_marker() in ("^", "v")}
+    assert marks == {"v": [[1.0, pytest.approx(bottom)]], "^": [[3.0, pytest.approx(top)]]}
+    (thin,) = [line.get_ydata() for line in loss.lines if line.get_linewidth() == 0.5 and line.get_ydata()[2] == 1.0]
+    assert thin.tolist() == pytest.approx([2.0, bottom, 1.0, top, math.nan, 3.0], nan_ok=True)
+    assert "▲ ▼ at the edge: beyond the axis" in figure.legends[0].get_title().get_text()
+    plain_figure = drawn(computed(MATERIAL["three seeds"]))
+    assert "▲" not in plain_figure.legends[0].get_title().get_text()
+    assert not [line for line in plain_figure.axes[-1].lines if line.get_marker() in ("^", "v")]
+
+
+def test_where_seeds_fall_into_two_groups_the_legend_counts() -> None:
+    stuck, trained = [9.0] * 4, [9.0, 1.0, 0.1, 0.01]
+    two = drawn(computed(frame({("none", 0): trained, ("none", 1): stuck, ("none", 2): stuck, ("batch", 0): trained})))
+    assert [text.get_text() for text in two.axes[-1].get_legend().get_texts()] == ["none: 1 of 3 trains"]
+    assert drawn(computed(frame({("none", 0): stuck, ("none", 1): stuck}))).axes[-1].get_legend() is None
+    assert drawn(computed(frame({("none", 0): trained, ("none", 1): trained}))).axes[-1].get_legend() is None
 
 
 def test_a_panel_without_data_says_what_is_missing() -> None:
@@ -289,16 +355,21 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_figures_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_command(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "out"
+    for where, told in ((runs / "figures", []), (out, ["--out", str(out)])):
+        assert main(["figures", str(runs), "--only", "training_curves", *told]) == 0
+        printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
+        assert printed == [where / f"training_curves.{kind}" for kind in ("svg", "png", "pdf", "csv")]
+        assert all(path.is_absolute() and path.stat().st_size for path in printed)
+    svg = "training_curves.svg"
+    assert (out / svg).read_bytes() == (runs / "figures" / svg).read_bytes()
+    asked: list[str] = []
+    monkeypatch.setattr(figures, "write", lambda name, *_: asked.append(name) or [])
     assert main(["figures", str(runs)]) == 0
-    printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(printed) == 4 * len(figures.names())
-    assert all(path.is_absolute() and path.stat().st_size for path in printed)
-    assert {path.parent for path in printed} == {runs / "figures"}
-    assert main(["figures", str(runs), "--out", str(tmp_path / "new" / "out"), "--only", "training_curves"]) == 0
-    assert (tmp_path / "new" / "out" / "training_curves.svg").read_bytes() == (
-        runs / "figures" / "training_curves.svg"
-    ).read_bytes()
+    assert asked == figures.names()
 
 
 def test_status_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,15 +430,6 @@ def test_wrong_input_is_one_line_and_exit_code_2(
         assert said in caught.err
         assert caught.err.count("\n") == 1
     assert not [path for path in tmp_path.iterdir() if path.name not in ("empty", "file", "runs")]
-
-
-def test_damage_is_one_line_and_exit_code_1(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (runs / "digits-vgg_small-batch-lr0.1-seed1" / "records.jsonl").write_text("{\n")
-    assert main(["figures", str(runs)]) == 1
-    said = capsys.readouterr().err
-    assert "seed1/records.jsonl is damaged in line 1" in said
-    assert said.count("\n") == 1
-    assert not (runs / "figures").exists()
 
 
 def test_mixed_versions_are_refused_and_can_be_chosen(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 import analysis
 from analysis import load_runs, load_status
@@ -57,6 +58,7 @@ def test_columns_and_their_types(tmp_path: Path) -> None:
         "loss_reduction",
         "schedule",
         "numerics",
+        "task",
     }
     texts |= {"probe", "metric", "batch", "point", "layer", "unit"}
     numbers = {"diverged_at", "lr", "batch_size", "weight_decay", "seed", "steps", "step", "x", "value"}
@@ -191,7 +193,7 @@ def test_paths(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="not a folder"):
         load_runs(tmp_path / "a" / "note.txt")
     with pytest.raises(WrongInput, match="no runs in"):
-        load_runs(tmp_path)
+        load_runs(tmp_path / "a" / "figures")
     write_run(tmp_path / "c", lines=log())
     with pytest.raises(WrongInput, match="the same run"):
         load_runs([tmp_path / "a", tmp_path / "c"])
@@ -215,7 +217,7 @@ def test_further_columns(tmp_path: Path) -> None:
     write_run(tmp_path, seed=1, lines=log())
     runs = load_runs(tmp_path, columns=["norm.centered", "norm.eps"])
     by_seed = runs.groupby("seed").first()
-    assert by_seed["norm.centered"].tolist()[0] == "true"
+    assert by_seed["norm.centered"].tolist()[0] is True
     assert by_seed["norm.centered"].isna().tolist() == [False, True]
     assert by_seed["norm.eps"].tolist()[0] == 1e-5
     with pytest.raises(WrongInput, match=r"'norm.centred'; did you mean 'norm.centered'\?"):
@@ -245,7 +247,7 @@ def test_importing_the_room_is_cheap_and_torch_stays_out(tmp_path: Path) -> None
     write_run(tmp_path, lines=log(1))
     code = (
         "import sys, analysis; assert 'pandas' not in sys.modules; "
-        f"analysis.load_runs({str(tmp_path)!r}); assert not {{'torch', 'experiments', 'probes'}} & set(sys.modules)"
+        f"analysis.load_runs({str(tmp_path)!r}); assert not {{'torch', 'probes', 'hydra'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=Path(analysis.__file__).parents[1])
 
@@ -308,10 +310,21 @@ def test_no_file_of_a_run_is_opened_twice(tmp_path: Path, command: list[str], mo
         opened.append(str(path))  # Arrow opens files without Python
         return real(path, **options)
 
+    def empty(self: Figure, target: Any, **_: Any) -> None:
+        target.write(b"") if hasattr(target, "write") else Path(target).touch()
+
     monkeypatch.setattr("analysis.records.pq.ParquetFile", parquet)
+    monkeypatch.setattr(Figure, "savefig", empty)  # laying out and saving read nothing, and take most of the time
+    monkeypatch.setattr("analysis.figures.lay_out", lambda figure: None)
     monkeypatch.setattr(f"{__name__}._OPENED", opened)
     assert main([part.replace("RUNS", str(tmp_path / "runs")) for part in command]) == 0
     monkeypatch.setattr(f"{__name__}._OPENED", None)
     times = Counter(path for path in opened if re.search(r"seed\d/[^/]+$", path))
     assert {Path(path).name for path in times} >= {"config.json", "status.json"}
     assert {path: count for path, count in times.items() if count > 1} == {}
+
+
+def test_every_column_is_described(tmp_path: Path) -> None:
+    write_run(tmp_path, lines=log())
+    described = str(load_runs.__doc__).partition("Columns:")[2]
+    assert [name for name in load_runs(tmp_path) if not re.search(rf"\b{name}\b", described)] == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import experiments
+from tests.conftest import partly
 from tests.runs import MLP
 
 ROOT = Path(__file__).parent.parent
@@ -49,12 +53,16 @@ WRONG = {
     "data=digit": "data=digit: unknown data; did you mean 'digits'?",
     "optim=sgdd": "optim=sgdd: unknown optim; did you mean 'sgd'?",
     "numerics=exakt": "numerics=exakt: unknown numerics; did you mean 'exact'?",
-    "experiment=demo_vg": "experiment=demo_vg: unknown experiment; did you mean 'demo_vgg'?",
+    "experiment=santurkar2018/vg": "experiment=santurkar2018/vg: unknown experiment; did you mean 'santurkar2018/vgg'?",
+    "experiment=linear": "experiment=linear: unknown experiment; did you mean 'santurkar2018/linear' or 'yang2019/lin",
+    "experiment=yang2019/linea": "experiment=yang2019/linea: unknown experiment; did you mean 'yang2019/linear'?",
+    "experiment=figure4": "experiment=figure4: unknown experiment; allowed: ioffe2015/mnist_sigmoid, santurkar2018/",
+    "scale=laptop": "scale=laptop: unknown scale; allowed: demo, full",
     "norm.name=batchh": "norm=batchh: unknown norm; did you mean 'batch'?",
     "optim.lrr=1": "optim.lrr=1: unknown key; did you mean 'lr'?",
     "stepps=10": "stepps=10: unknown key; did you mean 'steps'?",
     "norm.epz=1": "norm.epz=1: unknown key; did you mean 'eps'?",
-    "+norm.epz=1": "norm.epz=1: unknown option; did you mean 'eps'? allowed: eps",
+    "+norm.epz=1": "norm.epz=1: unknown option; did you mean 'eps'? allowed: affine",
     "steps=many": "steps=many: must be a whole number",
     "steps=1.5": "steps=1.5: must be a whole number",
     "seed=null": "seed=null: must be given",
@@ -70,8 +78,7 @@ WRONG = {
     "probes.at=5": "probes.at=5: must be a list of steps",
     "model.activation=rely": "model.activation=rely: did you mean 'relu'? allowed: none, relu, sigmoid, tanh",
     "model.widths=16": "model.widths=16: must be a list of whole numbers",
-    "steps=0": "steps=0: must be a whole number, at least 1",
-    "steps=-5": "steps=-5: must be a whole number, at least 1",
+    "steps=-5": "steps=-5: must be a whole number, at least 0",
     "seed=-1": "seed=-1: must be a whole number, at least 0",
     "threads=0": "threads=0: must be a whole number, at least 1",
     "optim.lr=0": "optim.lr=0: must be a number above 0",
@@ -105,7 +112,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("typed", list(WRONG))
+@pytest.mark.parametrize("typed", partly(WRONG, 12))
 def test_wrong_input_is_one_line_that_names_it_and_exit_code_2(
     typed: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +158,7 @@ def test_help_config_and_completion_do_not_import_torch(tmp_path: Path) -> None:
         assert done.stdout
 
 
+@pytest.mark.long
 def test_one_run_from_another_directory_prints_its_folder(tmp_path: Path) -> None:
     done = suite(*QUICK, "runs_dir=mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -160,12 +168,13 @@ def test_one_run_from_another_directory_prints_its_folder(tmp_path: Path) -> Non
     assert {f.name for f in tmp_path.iterdir()} == {"mine"}
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_after_a_wrong_job_and_a_diverged_one(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, error = in_process(
         *[o for o in QUICK if "batch_size" not in o],
-        *["--multirun", "norm=none,l1", "optim.batch_size=16,9999", "optim.lr=0.1,1e30"],
+        *["--multirun", "norm=none,l1", "optim.batch_size=16,9999", "optim.lr=0.1,1e30", "launcher.workers=1"],
         monkeypatch=monkeypatch,
         capsys=capsys,
     )
@@ -178,7 +187,7 @@ def test_a_sweep_goes_on_after_a_wrong_job_and_a_diverged_one(
 
 def test_two_processes_in_one_run_folder_are_refused(tmp_path: Path) -> None:
     from experiments.errors import RunFailure
-    from experiments.store import RunFolder
+    from experiments.runs.folder import RunFolder
 
     with RunFolder(tmp_path / "run"), pytest.raises(RunFailure, match="is writing to this run folder"):
         RunFolder(tmp_path / "run")
@@ -215,7 +224,7 @@ def test_a_users_file_that_misbehaves_is_wrong_input(
 ) -> None:
     source, message = MISBEHAVING[case]
     (here / "own.py").write_text(source)
-    chosen = ["norm.name=Own", "norm.file=own.py", "~norm.eps", "~norm.momentum"]
+    chosen = ["norm=none", "norm.name=Own", "norm.file=own.py"]
     code, error = in_process(*QUICK, *chosen, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 2, error
     assert len(error.strip().splitlines()) == 1, error
@@ -234,12 +243,26 @@ def test_a_refused_start_touches_nothing(
         assert {f.name: f.read_bytes() for f in (here / "runs" / "mine").iterdir()} == before
 
 
-@pytest.mark.parametrize("file", ["config.json", "status.json", "provenance.json"])
-@pytest.mark.parametrize("content", ["null", "[]", "{}", "{"])
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of QUICK, by the name of "mine"."""
+    folder = tmp_path_factory.mktemp("trained")
+    return experiments.run(experiments.compose([*QUICK, "run_name=mine", f"runs_dir={folder}"])).path
+
+
+DESCRIPTIONS = itertools.product(("config.json", "status.json", "provenance.json"), ("null", "[]", "{}", "{"))
+
+
+@pytest.mark.parametrize(("file", "content"), partly(DESCRIPTIONS, 4))
 def test_a_damaged_description_is_named(
-    file: str, content: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: str,
+    content: str,
+    trained: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert in_process(*QUICK, "run_name=mine", monkeypatch=monkeypatch, capsys=capsys)[0] == 0
+    shutil.copytree(trained, here / "runs" / "mine")
     (here / "runs" / "mine" / file).write_text(content)
     more = [o for o in QUICK if not o.startswith("steps")]
     code, error = in_process(*more, "steps=4", "run_name=mine", monkeypatch=monkeypatch, capsys=capsys)
@@ -248,10 +271,11 @@ def test_a_damaged_description_is_named(
     assert "Traceback" not in error
 
 
+@pytest.mark.long
 def test_flags_in_any_place(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine" / "norm").mkdir(parents=True)
     (here / "mine" / "norm" / "gentle.yaml").write_text("name: batch\nfile: null\nmomentum: 0.01\n")
-    chosen = ["norm=gentle,none", "--config-dir", "mine", "seed=0", "-m"]
+    chosen = ["norm=gentle,none", "--config-dir", "mine", "seed=0", "-m", "launcher.workers=1"]
     assert in_process(*QUICK, *chosen, monkeypatch=monkeypatch, capsys=capsys)[0] == 0
     assert len(list((here / "runs").glob("*/status.json"))) == 2
 
@@ -265,7 +289,7 @@ def test_an_unexpected_failure_leaves_its_traceback_and_exits_with_1(
         "    def forward(self, y):\n"
         "        if self.training:\n            raise ArithmeticError('seven is not eight')\n        return y\n"
     )
-    chosen = ["norm.name=Breaks", "norm.file=mine.py", "~norm.eps", "~norm.momentum"]
+    chosen = ["norm=none", "norm.name=Breaks", "norm.file=mine.py"]
     code, error = in_process(*QUICK, *chosen, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1
     assert "seven is not eight" in error
@@ -284,7 +308,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))\n"
         "from experiments.cli import main\nsys.exit(main())\n"
     )
-    arguments = [*QUICK, "model.widths=[64,64]"]
+    arguments = [*(o for o in QUICK if not o.startswith("model.widths")), "model.widths=[64,64]"]
     done = subprocess.run(
         [sys.executable, "-c", limited, *arguments],
         cwd=here,

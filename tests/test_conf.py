@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import json
 from pathlib import Path
 
@@ -11,20 +13,29 @@ import yaml
 from omegaconf import OmegaConf
 
 import experiments
-from experiments import runner
+from experiments.composition import choices
+from experiments.configuration import plain_config
 from experiments.data import DATA
+from experiments.errors import WrongInput
 from experiments.models import MODELS
 from experiments.norms import NORMS
 from experiments.optimisers import OPTIMISERS
+from experiments.probing import PROBES
+from experiments.runs import run as running
+from probes import Probe
+from tests.conftest import partly
 
 CONF = Path(__file__).parent.parent / "conf"
-CHOICES = [(f.parent.name, f.stem) for f in sorted(CONF.glob("*/*.yaml"))]
+GROUPS = sorted(
+    folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("hydra", "__pycache__")
+)
+CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 
 
-@pytest.mark.parametrize(("group", "name"), CHOICES)
+@pytest.mark.parametrize(("group", "name"), partly(CHOICES, 20))
 def test_every_choice_composes_and_begins_with_a_comment(group: str, name: str) -> None:
-    config = experiments.compose([f"{'+' if group == 'setting' else ''}{group}={name}"])
+    config = experiments.compose([f"{group}={name}"])
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert (CONF / group / f"{name}.yaml").read_text().startswith("#")
 
@@ -37,6 +48,15 @@ def test_every_built_in_name_has_a_file_and_every_file_names_a_built_in(group: s
     assert named == set(registry.names())
 
 
+def test_every_probe_is_a_file_of_its_name_and_one_yaml_file() -> None:
+    own = {stem: experiments.compose([f"probes={stem}"]).probes.use for group, stem in CHOICES if group == "probes"}
+    named = {probe.name for use in own.values() for probe in use.values()}
+    assert named == set(PROBES.names()) == {Path(inspect.getfile(PROBES.get(name))).stem for name in named}
+    for name in named:
+        assert [options.name for options in own[name].values()] == [name]
+        assert isinstance(PROBES.get(name)(), Probe)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_is_labelled_and_says_how_to_run_it(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
@@ -44,27 +64,51 @@ def test_every_experiment_is_labelled_and_says_how_to_run_it(name: str) -> None:
     assert f"# python -m experiments experiment={name}" in text.splitlines()[1]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs_three_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At scale=demo trained and probed; at scale=full composed and, where small enough, trained too."""
-    monkeypatch.setattr(runner, "load_data", functools.partial(runner.load_data, stand_in=True))
-    sweep = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    last = str(sweep["norm"]).split(",")[-1]
-    for scale in ("demo", "full"):
-        config = experiments.compose([f"experiment={name}", f"scale={scale}", f"norm={last}"])
-        overrides = ["steps=3", "evaluation.every=1", "probes.at=null", "probes.every=2", f"runs_dir={tmp_path}"]
-        if config.data.name != "gaussian":
-            overrides.append("data.test_subset=20")
-        if config.model.name == "vgg16":
-            overrides += [
-                "model.width=0.125",
-                "optim.batch_size=16",
-                "probes.fixed_batch=16",
-                "probes.use.landscape.multiples=[1.0]",
-            ]
-        if config.model.name == "vgg11":
-            overrides += ["optim.batch_size=16"]
-        outcome = experiments.run(
-            experiments.compose([f"experiment={name}", f"scale={scale}", f"norm={last}", *overrides])
-        )
-        assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"
+@pytest.mark.parametrize(("name", "scale"), partly(itertools.product(EXPERIMENTS, choices("scale")), 2))
+def test_every_experiment_runs_three_steps(
+    name: str, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained and probed; what is too large for that is made smaller."""
+    monkeypatch.setattr(running, "load_data", functools.partial(running.load_data, stand_in=True))
+    stated = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").hydra.sweeper
+    sweeper = OmegaConf.to_container(OmegaConf.create({**stated, "scale": scale}), resolve=True)
+    swept = {key: str(values).split(",") for key, values in sweeper.get("params", {}).items() if key != "seed"}
+    last = [f"{key}={values[-1]}" for key, values in swept.items()]
+    last += [f"arm={arm}" for arm in list(sweeper.get("arms", {}))[-1:]]
+    config = experiments.compose([f"experiment={name}", f"scale={scale}", *last])
+    overrides = ["steps=3", "evaluation.every=1", "probes.at=null", "probes.every=2", f"runs_dir={tmp_path}"]
+    if config.data.name != "gaussian":
+        overrides.append("data.test_subset=20")
+    if config.model.name == "vgg16":
+        overrides += [
+            "model.width=0.125",
+            "optim.batch_size=16",
+            "probes.fixed_batch=16",
+            "probes.use.landscape.multiples=[1.0]",
+        ]
+    if config.model.name == "mlp":
+        overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
+    if config.model.name == "vgg11":
+        overrides += ["optim.batch_size=16"]
+    outcome = experiments.run(experiments.compose([f"experiment={name}", f"scale={scale}", *last, *overrides]))
+    assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_scale_that_an_experiment_does_not_have_is_one_line_and_one_of_ones_own_composes(tmp_path: Path) -> None:
+    (tmp_path / "scale").mkdir()
+    (tmp_path / "scale" / "laptop.yaml").write_text("# @package _global_\nscale: laptop\n")
+    (tmp_path / "experiment" / "mine").mkdir(parents=True)
+    (tmp_path / "experiment" / "mine" / "sized.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: ${by_scale:{demo:digits, laptop:mnist}}\n"
+        "  - override /model: mlp\n  - _self_\nsteps: ${by_scale:{demo:3, laptop:70}}\n"
+    )
+    for scale, expected in {"demo": ("digits", 3), "laptop": ("mnist", 70)}.items():
+        config = experiments.compose(["experiment=mine/sized", f"scale={scale}"], tmp_path)
+        assert (config.data.name, config.steps) == expected
+    for experiment in ("mine/sized", "santurkar2018/linear", "santurkar2018/vgg"):
+        scale = "full" if experiment == "mine/sized" else "laptop"
+        with pytest.raises(
+            WrongInput, match=f"^scale={scale}: the experiment has no such size; .*allowed: demo, "
+        ) as told:
+            plain_config(experiments.compose([f"experiment={experiment}", f"scale={scale}"], tmp_path))
+        assert "\n" not in str(told.value)

@@ -99,6 +99,25 @@ def test_gaussian_is_drawn_from_the_seed_and_more_samples_leave_the_rest():
     assert torch.equal(more.targets_test, load(1).targets_test)
 
 
+def test_least_squares_has_the_condition_mean_and_noise_asked_for():
+    load = DATA.get("least_squares")
+    arrays = load(3, dimension=4, samples=20000, test_samples=50, condition=100.0, mean=2.0, noise=0.5)
+    x, y = arrays.inputs_train, arrays.targets_train
+    torch.testing.assert_close(x.mean(0), torch.full((4,), 2.0), rtol=0.02, atol=0)
+    expected = torch.diag(torch.tensor([1.0, 100 ** (-1 / 3), 100 ** (-2 / 3), 0.01]))
+    torch.testing.assert_close(torch.cov(x.T), expected, rtol=0.05, atol=0.01)
+    residual = y - x @ torch.linalg.lstsq(x, y).solution
+    assert residual.std().item() == pytest.approx(0.5, rel=0.03)
+    clean = load(3, dimension=4, samples=20000, test_samples=50, condition=100.0, mean=2.0)
+    assert torch.equal(clean.inputs_train, x)
+    w = torch.linalg.lstsq(clean.inputs_train.double(), clean.targets_train.double()).solution
+    torch.testing.assert_close(clean.inputs_test.double() @ w, clean.targets_test.double(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        load(3, dimension=4, samples=20000, condition=1.0).inputs_train.var(0), torch.ones(4), rtol=0.05, atol=0
+    )
+    assert not torch.equal(load(4, dimension=4, samples=50).inputs_train, load(3, dimension=4, samples=50).inputs_train)
+
+
 def test_gaussian_data_reach_the_network_as_they_are():
     data = load_data({"name": "gaussian"}, 0, None)
     arrays = DATA.get("gaussian")(0)
@@ -295,6 +314,8 @@ def test_no_seed_changes_a_subset():
         ({"name": "digits", "subset": 100}, 101, "optim.batch_size=101: must be a whole number from 1 to 100"),
         ({"name": "digits"}, 0, "optim.batch_size=0: must be a whole number from 1 to 1437"),
         ({"name": "gaussian", "augment": True}, 8, "data.augment=true: only images"),
+        ({"name": "least_squares", "condition": 0.5}, 8, "data.condition=0.5: must be a number of at least 1"),
+        ({"name": "least_squares", "noise": -1}, 8, "data.noise=-1.0: must be a number of at least 0"),
         ({"name": "gaussian", "samples": 0}, 8, "data.samples=0: must be"),
         ({"name": "gaussian", "x_variance": -1}, 8, "data.x_variance=-1.0: must be a positive number"),
         ({"name": "gaussian", "a_variance": float("nan")}, 8, "data.a_variance=nan: must be a positive number"),
@@ -413,7 +434,7 @@ def test_each_data_set_has_a_file_with_every_option_at_its_default():
         parameters = list(inspect.signature(DATA.get(file.stem)).parameters.values())[1:]
         expected = {parameter.name: parameter.default for parameter in parameters}
         common = dataclasses.asdict(Options())
-        assert stored == expected | (common if file.stem != "gaussian" else {"label": None})
+        assert stored == expected | (common if file.stem not in ("gaussian", "least_squares") else {"label": None})
 
 
 @pytest.mark.parametrize(

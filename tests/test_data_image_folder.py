@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
+import tempfile
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ WIDTH, HEIGHT = 6, 5
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "batchnorm-suite"
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    yield tmp_path / "cache" / "batchnorm-suite"
+    assert not list((tmp_path / "temporary").iterdir()), "what was unpacked is gone again, whatever happened"
 
 
 def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
@@ -76,7 +80,7 @@ def pack(root: Path, archive: Path, top: str = "", shuffled: bool = False) -> Pa
 
 
 def load(root: Path | str, **options: Any) -> Arrays:
-    from experiments.registry import build
+    from experiments.options import build
 
     return build("data", image_folder.image_folder, (0,), {"root": str(root), **options})
 
@@ -127,7 +131,7 @@ def test_a_folder_equals_pillow_file_by_file(folder: Path):
     assert arrays.targets_test.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["pets.tar", "pets.tar.gz", "pets.tgz", "pets.zip"])
+@pytest.mark.parametrize("name", ["pets.tar", "pets.tar.gz", "pets.TGZ", "pets.zip"])
 @pytest.mark.parametrize("top", ["", "./", "some/"])
 def test_an_archive_equals_its_folder(folder: Path, tmp_path: Path, name: str, top: str):
     archive = pack(folder, tmp_path / name, top, shuffled=True)
@@ -136,7 +140,7 @@ def test_an_archive_equals_its_folder(folder: Path, tmp_path: Path, name: str, t
     assert equal(arrays, load(folder))
     assert arrays.label == "pets"
     written = set(tmp_path.rglob("*")) - set(before)
-    assert all("cache" in path.parts for path in written), "nothing is unpacked"
+    assert all("cache" in path.parts for path in written)
 
 
 def test_a_folder_below_one_other(folder: Path, tmp_path: Path):
@@ -207,21 +211,21 @@ def test_of_a_file_packed_twice_the_last_counts(folder: Path, tmp_path: Path):
     assert np.array_equal(load(archive).inputs_train.numpy(), expected(folder, "train"))
 
 
-def test_names_in_an_archive_are_never_paths(folder: Path, tmp_path: Path):
-    stream = io.BytesIO()
-    picture(3).save(stream, "PNG")
-    archive = pack(folder, tmp_path / "evil.tar")
-    with tarfile.open(archive, "a") as packed:
-        for name in (
-            "../../escaped.png",
-            "/tmp/escaped.png",
-            "train/../../cat/escaped.png",
-            "train/cat/../escaped.png",
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = stream.getbuffer().nbytes
-            packed.addfile(member, io.BytesIO(stream.getvalue()))
-    assert equal(load(archive), load(folder))
+@pytest.mark.parametrize("name", ["../../escaped.png", "/tmp/escaped.png", "train/../../cat/escaped.png"])
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_nothing_of_an_archive_is_written_outside(folder: Path, tmp_path: Path, name: str, ending: str):
+    archive = pack(folder, tmp_path / f"evil.{ending}")
+    if ending == "zip":
+        with zipfile.ZipFile(archive, "a") as packed:
+            packed.write(folder / "train" / "ant" / "6.bmp", name)
+    else:
+        with tarfile.open(archive, "a") as packed_tar:
+            packed_tar.addfile(tarfile.TarInfo(name))
+    if ending == "zip" or name.startswith("/"):  # as such tools do, they are left out or taken as relative
+        assert equal(load(archive), load(folder))
+    else:
+        with pytest.raises(WrongInput, match=r"escaped\.png' would be extracted to .* outside the destination"):
+            load(archive)
     assert not list(tmp_path.parent.rglob("escaped.png"))
     assert not Path("/tmp/escaped.png").exists()
 
@@ -304,37 +308,41 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, cache: Path, monk
             load(folder)
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
     load(folder)
+    archive = pack(folder, cache.parent.parent / "pets.tar")
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile, "copyfileobj", lambda source, target, *_, **__: full(target))
+        with pytest.raises(
+            RunFailure, match=r"pets\.tar: cannot be unpacked into .*No space left on device; set TMPDIR"
+        ):
+            load(archive)
 
 
-TOGETHER = """
-import sys, time
-from pathlib import Path
-from experiments.data import image_folder
-decode, mine = image_folder._decode, Path(sys.argv[3])
-def slow(*args):
-    with (mine.parent / "decoded").open("a") as file:
-        file.write("x")
-    time.sleep(0.5)
-    return decode(*args)
-image_folder._decode = slow
-mine.touch()
-while len(list(mine.parent.glob("ready-*"))) < 2:
-    time.sleep(0.01)
-print(image_folder.image_folder(0, root=sys.argv[1], cache=sys.argv[2]).fingerprint)
-"""
+def decode_slowly(folder: Path, who: str) -> None:
+    """Loads ``folder``/pets.tar.gz when another process is about to do so too; leaves who decoded, and what."""
+    decode = image_folder._decode
+
+    def slow(*args: Any) -> Arrays:
+        (folder / f"decoded-{who}").touch()
+        time.sleep(0.3)
+        return decode(*args)
+
+    (folder / f"ready-{who}").touch()
+    while len(list(folder.glob("ready-*"))) < 2:
+        time.sleep(0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_folder, "_decode", slow)
+        (folder / f"print-{who}").write_text(load(folder / "pets.tar.gz", cache=str(folder / "common")).fingerprint)
 
 
 def test_two_processes_at_once(folder: Path, tmp_path: Path):
-    archive, cache = pack(folder, tmp_path / "pets.tar.gz"), tmp_path / "common"
-    commands = [
-        [sys.executable, "-c", TOGETHER, str(archive), str(cache), str(tmp_path / f"ready-{index}")] for index in "01"
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for command in commands]
-    outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert outputs == [load(folder).fingerprint] * 2
-    assert (tmp_path / "decoded").read_text() == "x", "one decodes, the other waits"
+    pack(folder, tmp_path / "pets.tar.gz")
+    child = multiprocessing.get_context("spawn").Process(target=decode_slowly, args=(tmp_path, "child"))
+    child.start()
+    decode_slowly(tmp_path, "parent")
+    child.join(120)
+    assert {file.read_text() for file in tmp_path.glob("print-*")} == {load(folder).fingerprint}
+    assert child.exitcode == 0
+    assert len(list(tmp_path.glob("decoded-*"))) == 1, "one decodes, the other waits"
 
 
 # Wrong input: each a change to a good folder, and the line that it must give
@@ -360,6 +368,13 @@ def _deep_colour(root: Path) -> None:
     save(Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)), root / "train" / "ant" / "0.png")
 
 
+def _twice(root: Path) -> None:
+    for place in "ab":
+        shutil.copytree(root / "train", root / place / "train")
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "test")
+
+
 def _add(name: str, *args: Any, **options: Any) -> Callable[[Path], None]:
     return lambda root: save(picture(1, *args, **options), root / name)
 
@@ -377,6 +392,7 @@ WRONG: list[tuple[Callable[[Path], object], str]] = [
     (_add("test/ant/z.png", "L"), "test/ant/z.png is grey but test/ant/0.tiff is RGB; data.channels=1 or 3"),
     (_add("train/ant/z.png", "P"), "train/ant/z.png: has mode P, not grey (L) or RGB; data.channels=1 or 3"),
     (_deep_colour, "train/ant/0.png: has mode I;16; only images of 8 bits"),
+    (_twice, "train/ and test/ lie in several folders: a, b"),
     (_add("train/z.png"), "train/z.png: images must lie directly in train/<class>/"),
     (_add("train/ant/sub/z.png"), "images must lie directly in train/<class>/"),
 ]
@@ -388,9 +404,7 @@ def test_wrong_contents(folder: Path, tmp_path: Path, change: Callable[[Path], o
     change(folder)
     root = folder
     if packed:
-        root = tmp_path / "pets.tar.gz"
-        with tarfile.open(root, "w:gz") as archive:
-            archive.add(folder, "pets")
+        root = Path(shutil.make_archive(str(tmp_path / "pets"), "gztar", folder))
     with pytest.raises(WrongInput) as caught:
         load(root)
     assert str(caught.value).startswith(f"data.root={root}: ")
@@ -399,20 +413,12 @@ def test_wrong_contents(folder: Path, tmp_path: Path, change: Callable[[Path], o
     assert "0x" not in str(caught.value)
 
 
-def test_train_and_test_in_several_folders(folder: Path, tmp_path: Path):
-    (tmp_path / "both").mkdir()
-    shutil.copytree(folder, tmp_path / "both" / "a")
-    shutil.copytree(folder, tmp_path / "both" / "b")
-    with pytest.raises(WrongInput, match="lie in several folders: a, b"):
-        load(tmp_path / "both")
-
-
 def test_links(folder: Path, tmp_path: Path):
     image = folder / "train" / "ant" / "6.bmp"
     image.rename(tmp_path / "6.bmp")
     image.symlink_to(tmp_path / "6.bmp")
     assert np.array_equal(load(folder).inputs_train.numpy(), expected(folder, "train")), "in a folder they are followed"
-    with pytest.raises(WrongInput, match=r"train/ant/6\.bmp: not a plain file"):
+    with pytest.raises(WrongInput, match=r"'train/ant/6\.bmp' is a link to an absolute path"):
         load(pack(folder, tmp_path / "pets.tar"))
     (tmp_path / "6.bmp").unlink()
     with pytest.raises(WrongInput, match=r"train/ant/6\.bmp: not a plain file, or a link to none"):
@@ -444,29 +450,21 @@ def test_a_tar_that_breaks_off_between_two_images(folder: Path, tmp_path: Path):
         load(archive)
 
 
-def test_no_flipped_byte_of_a_compressed_tar_goes_unnoticed(folder: Path, tmp_path: Path):
-    archive, whole = tmp_path / "pets.tar.gz", load(folder)
+@pytest.mark.parametrize("name", ["pets.tar.gz", "pets.zip"])
+def test_no_flipped_byte_of_a_compressed_archive_goes_unnoticed(folder: Path, tmp_path: Path, name: str):
+    archive, whole = tmp_path / name, load(folder)
     contents = pack(folder, archive).read_bytes()
-    for place in np.random.default_rng(0).integers(0, len(contents), 60):
+    for place in np.random.default_rng(0).integers(0, len(contents), 25):
         damaged = bytearray(contents)
         damaged[place] ^= 1 << (place % 8)
         archive.write_bytes(damaged)
         try:
-            assert equal(load(archive), whole), "gzip's own header has a time and a name, which don't matter"
+            assert equal(load(archive), whole), "headers have times, which don't matter"
         except WrongInput as error:
             assert "\n" not in str(error)  # noqa: PT017 - either is right, and which depends on the place
 
 
-def test_a_flipped_bit_in_an_archive(folder: Path, tmp_path: Path):
-    archive = pack(folder, tmp_path / "pets.zip")
-    contents = bytearray(archive.read_bytes())
-    contents[contents.index(b"train/dog/9.png") + 60] ^= 255
-    archive.write_bytes(contents)
-    with pytest.raises(WrongInput, match="cannot be read, or is damaged"):
-        load(archive)
-
-
-def test_wrong_options(folder: Path, tmp_path: Path):
+def test_wrong_options(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(WrongInput, match=r"^data\.root: must be given: a folder with train/ and test/"):
         load_data({"name": "image_folder"}, 0, 4)
     with pytest.raises(WrongInput, match=r"^data\.root=nowhere: no such folder or archive"):
@@ -478,6 +476,10 @@ def test_wrong_options(folder: Path, tmp_path: Path):
         load(folder, channels=2)
     with pytest.raises(WrongInput, match=r"data\.image_size=0: must be a whole number of at least 1"):
         load(folder, image_size=0)
+    with monkeypatch.context() as patch:
+        patch.delattr(tarfile, "data_filter")
+        with pytest.raises(WrongInput, match=r"Python 3\.11\.4 or later is needed"):
+            load(pack(folder, tmp_path / "pets.tar"))
     (tmp_path / "file").write_text("")
     with pytest.raises(WrongInput, match=r"^data\.cache=.*file.*: cannot be written: "):
         load(folder, cache=str(tmp_path / "file"))

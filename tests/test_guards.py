@@ -24,12 +24,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import experiments
-from experiments import runner, store
 from experiments.cli import main
+from experiments.configuration import plain_config
 from experiments.data import load_data
 from experiments.errors import Interrupted, WrongInput
 from experiments.models import build_model
-from experiments.runner import plain_config
+from experiments.runs import folder as run_folder
+from experiments.runs import run as running
+from experiments.runs.identity import RESULTS_VERSION
+from experiments.runtime import COMPILER, runtime
 from tests.runs import MLP, checkpoint, differences, small
 from tests.test_resume import interrupt_at
 
@@ -168,6 +171,22 @@ def flags() -> list[bool]:
     return [deterministic, backends.cudnn.benchmark, backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32]
 
 
+@pytest.mark.parametrize("before", [None, "0"])
+def test_a_compiler_that_is_imported_within_a_run_is_deterministic_too(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads a variable, which is as the user left it afterwards; torch's own switch would import it at once."""
+    monkeypatch.delenv(COMPILER, raising=False)
+    if before is not None:
+        monkeypatch.setenv(COMPILER, before)
+    for deterministic in (True, False):
+        numerics = {"deterministic": deterministic, "tf32": False}
+        with runtime(torch.device("cpu"), 1, numerics, 0):
+            assert os.environ[COMPILER] == str(int(deterministic))
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+        assert os.environ.get(COMPILER) == before
+
+
 @pytest.mark.parametrize(
     ("numerics", "expected"), [("exact", [True, False, False, False]), ("fast", [False, True, True, True])]
 )
@@ -263,7 +282,7 @@ def test_a_run_of_another_results_version_is_refused_by_name(tmp_path: Path) -> 
     (path / "config.json").write_text(json.dumps({**described, "results_version": 0}))
     before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     for overrides in ([], ["steps=8"]):
-        with pytest.raises(WrongInput, match=rf"{path.name}: made by results version 0 .*{store.RESULTS_VERSION}"):
+        with pytest.raises(WrongInput, match=rf"{path.name}: made by results version 0 .*{RESULTS_VERSION}"):
             experiments.run(small(tmp_path, *overrides))
     assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
 
@@ -296,9 +315,9 @@ def test_the_heartbeat_is_renewed_while_running(tmp_path: Path, monkeypatch: pyt
             assert abs(time.time() - told["heartbeat"]) < 30
             beats.append(told["heartbeat"])
 
-    load = runner.load_data
-    monkeypatch.setattr(runner, "load_data", lambda *a, **k: Watched(load(*a, **k), look))
-    monkeypatch.setattr(store, "HEARTBEAT_SECONDS", 0.0)
+    load = running.load_data
+    monkeypatch.setattr(running, "load_data", lambda *a, **k: Watched(load(*a, **k), look))
+    monkeypatch.setattr(run_folder, "HEARTBEAT_SECONDS", 0.0)
     experiments.run(small(tmp_path))
     assert len(beats) == len(set(beats)) == 5
     assert beats == sorted(beats)
@@ -341,7 +360,9 @@ def test_the_last_record_is_of_the_batch_that_would_come_next(tmp_path: Path) ->
 
 # Real processes
 
-GATE = """if self.training and torch.is_grad_enabled():
+GATE = """import os
+mine = any(json.loads(status.read_text())["pid"] == os.getpid() for status in HERE.glob("runs/*/status.json"))
+if self.training and mine:  # not before the run has its folder
     (HERE / "waiting").touch()
     while not (HERE / "go").exists():
         time.sleep(0.01)
@@ -379,6 +400,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_of_two_processes_with_the_same_run_one_trains_and_one_is_told_where(tmp_path: Path, begin: Begin) -> None:
     both = [begin(), begin()]
     wait_until(lambda: any(process.poll() is not None for process in both))
@@ -395,6 +417,7 @@ def test_of_two_processes_with_the_same_run_one_trains_and_one_is_told_where(tmp
     assert len(json.loads((folder / "provenance.json").read_text())["starts"]) == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_exits_with_130_and_the_same_command_finishes(
     tmp_path: Path, command: list[str], begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,7 +452,7 @@ def test_the_wheel_holds_everything_and_its_commands_run_elsewhere(tmp_path: Pat
         return str(done.stdout)
 
     # The build writes beside its sources, hence a copy of them.
-    parts = ("experiments", "probes", "analysis", "conf")
+    parts = ("experiments", "probes", "analysis", "conf", "hydra_plugins")
     for part in parts:
         shutil.copytree(ROOT / part, tmp_path / "source" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -440,7 +463,7 @@ def test_the_wheel_holds_everything_and_its_commands_run_elsewhere(tmp_path: Pat
     isolation = ("--no-build-isolation",) if recent else ()
     call(*pip, "wheel", "--no-deps", *isolation, "-w", "wheel", "./source")  # without ./ it would be a name to download
     (wheel,) = (tmp_path / "wheel").iterdir()
-    patterns = ("**/*.py", "**/*.yaml", "*.mplstyle", "published/*.json", "templates/*")
+    patterns = ("**/*.py", "**/*.yaml", "*.mplstyle", "studies/*/*.json", "templates/*")
     files = {file.relative_to(ROOT) for part in parts for pattern in patterns for file in (ROOT / part).glob(pattern)}
     needed = {f"experiments/{file}" if file.parts[0] == "conf" else str(file) for file in files}
     assert len(needed) > 100

@@ -31,7 +31,7 @@ def test_a_lost_process_is_retried_and_then_told(tmp_path: Path) -> None:
     assert code == 1
     assert "3 runs: 1 finished, 2 failed" in output
     for run in runs(mine):
-        tried = {"none": 1, "Raises": 1, "KillsItself": 2}[run.name.split("-")[2]]
+        tried = {"none": 1, "raises": 1, "kills_itself": 2}[run.name.split("-")[2]]
         assert starts(run) == tried
         assert status(run)["state"] == ("finished" if "none" in run.name else "failed")
         assert (run / "traceback.txt").exists() == ("none" not in run.name)

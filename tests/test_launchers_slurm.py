@@ -40,8 +40,8 @@ pytestmark = [
 ]
 SLURM = ["launcher=slurm", "launcher.memory_gb=1", "launcher.partition=main"]
 JOBS = ["norm=none,batch", "seed=0,1"]
-SLOW = [*JOBS, "steps=6000", "checkpoint.seconds=1", "probes=gradients", "probes.fixed_batch=20"]
-"""Some 30 seconds a job."""
+SLOW = ["norm=waits", "seed=0,1,2,3", "steps=3000", "checkpoint.seconds=1", "probes=gradients", "probes.fixed_batch=20"]
+"""Two normalisations that wait five milliseconds a step each: at least 30 seconds a job, however fast the machine."""
 
 
 def queue() -> str:
@@ -63,11 +63,11 @@ def test_a_sweep_on_slurm_gives_the_bits_of_a_local_one(tmp_path: Path) -> None:
 
 
 def test_what_is_queued_is_attached_to_and_not_submitted_twice(tmp_path: Path) -> None:
-    mine = tmp_path / "runs"
-    code, output, _ = sweep(*SLOW, *SLURM, "launcher.wait=false", runs_dir=mine)
+    mine, slow = tmp_path / "runs", [*misbehaving(tmp_path), *SLOW]
+    code, output, _ = sweep(*slow, *SLURM, "launcher.wait=false", runs_dir=mine)
     assert code == 0
     assert "4 runs: 4 submitted" in output
-    code, output, _ = sweep(*SLOW, *SLURM, runs_dir=mine, timeout=400)
+    code, output, _ = sweep(*slow, *SLURM, runs_dir=mine, timeout=400)
     assert code == 0
     assert "runs are in the queue already" in output
     assert "submitted" not in output
@@ -75,9 +75,9 @@ def test_what_is_queued_is_attached_to_and_not_submitted_twice(tmp_path: Path) -
 
 
 def test_a_preempted_and_a_timed_out_job_go_on_where_they_were(tmp_path: Path) -> None:
-    assert sweep(*SLOW, runs_dir=tmp_path / "local", timeout=400)[0] == 0
-    mine = tmp_path / "runs"
-    process = start(*SLOW, *SLURM, runs_dir=mine)
+    mine, slow = tmp_path / "runs", [*misbehaving(tmp_path), *SLOW]
+    assert sweep(*slow, "launcher.workers=4", runs_dir=tmp_path / "local", timeout=400)[0] == 0
+    process = start(*slow, *SLURM, runs_dir=mine)
     try:
         wait_until(lambda: any(status(run).get("step", 0) > 100 for run in runs(mine)), 120)
         cores = subprocess.run(["sinfo", "--noheader", "-p", "urgent", "--format=%c"], capture_output=True, text=True)
@@ -101,7 +101,8 @@ def test_a_preempted_and_a_timed_out_job_go_on_where_they_were(tmp_path: Path) -
 
 def test_a_real_time_limit_is_outlived(tmp_path: Path) -> None:
     """One minute for a longer run: it saves at the warning, is queued again, and ends with the same bits."""
-    jobs = ["norm=batch", "seed=0", "steps=60000", "checkpoint.seconds=3", "evaluation.every=1000"]
+    jobs = [*misbehaving(tmp_path), "norm=waits", "seed=0", "steps=5000", "checkpoint.seconds=3"]  # 50 s at the least
+    jobs += ["evaluation.every=1000"]
     mine = tmp_path / "runs"
     limits = ["launcher.minutes=1", "launcher.warning_seconds=20"]
     code, _, error = sweep(*jobs, *SLURM, *limits, runs_dir=mine, timeout=800)

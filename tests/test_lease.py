@@ -14,10 +14,11 @@ from threading import Barrier
 
 import pytest
 
-from experiments import lease
-from experiments.lease import Lease, LeaseLost, RunBusy, holder_of, is_held
-from experiments.records import Records, field
-from experiments.store import RunFolder, mark_dead
+from experiments.runs import lease
+from experiments.runs.folder import RunFolder, mark_dead
+from experiments.runs.format import FieldDescription
+from experiments.runs.lease import Lease, LeaseLost, RunBusy, holder_of, is_held
+from experiments.runs.records import RecordWriter
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +44,7 @@ def test_a_second_process_is_told_who_has_the_run(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_of_this_machine_left_is_taken_over_at_once(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from experiments.lease import Lease; Lease(Path({str(tmp_path)!r}), 60); "
+    code = f"from pathlib import Path; from experiments.runs.lease import Lease; Lease(Path({str(tmp_path)!r}), 60); "
     code += "print('taken', flush=True); import time; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
@@ -169,9 +170,8 @@ def test_the_holder_is_heard_of_while_it_lives(tmp_path: Path, monkeypatch: pyte
 def test_a_holder_that_slept_writes_nothing_more(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", 60)
     folder.set_status("running", 3, 10)
-    records = Records(
-        folder.path, {"p": {"loss": field("loss", "nats", batch="train", point="before")}}, may_write=folder.lease.check
-    )
+    described = FieldDescription("loss", "nats", "train", "before").to_json()
+    records = RecordWriter(folder.path, {"p": {"loss": described}}, may_write=folder.lease.check)
     records.append("p", 0, {"loss": 1.0})
     before = {file.name: file.read_bytes() for file in folder.path.iterdir() if not file.name.startswith("lease")}
     left_by_another_host(folder.path, seconds_ago=0, number=2)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from experiments.data.batches import DataSpec
 from experiments.data.torchvision_import import import_torchvision
 from experiments.errors import WrongInput
-from experiments.models import MODELS, Network, build_model, flatten
+from experiments.models import MODELS, Network, build_model
 from experiments.models.initialisation import initialise
 from experiments.models.network import Dropout
 from experiments.norms import NORMS
@@ -27,6 +27,9 @@ DIGITS = DataSpec((1, 8, 8), 10, "classification")
 MNIST = DataSpec((1, 28, 28), 10, "classification")
 CIFAR = DataSpec((3, 32, 32), 10, "classification")
 SPECS = {"deep_linear": VECTORS, "mlp": DIGITS, "vgg_small": DIGITS, "vgg11": CIFAR, "vgg13": CIFAR, "vgg16": CIFAR}
+SPECS |= {"linear_neuron": VECTORS, "residual_mlp": DIGITS, "resnet": DIGITS}
+SMALL: dict[str, dict[str, Any]] = {"residual_mlp": {"blocks": 3}, "resnet": {"depth": 8, "width": 0.5}}
+CHAINS = [name for name in SPECS if name not in SMALL]
 NONE = {"name": "none"}
 
 
@@ -35,6 +38,7 @@ def build(
 ) -> Network:
     if name.startswith("vgg1"):
         options = {"width": 1 / 8, **options}
+    options = {**SMALL.get(name, {}), **options}
     network = build_model({"name": name, "file": None, **options}, norm, spec or SPECS[name], seed)
     assert isinstance(network, Network)
     return network
@@ -49,13 +53,13 @@ def test_the_built_in_names() -> None:
 
 
 @pytest.mark.parametrize("name", list(SPECS))
-@pytest.mark.parametrize("norm", ["batch", "batch_renorm", "group", "instance", "l1", "l2", "layer", "linf", "noise",
-                                  "noisy_batch", "none", "weight"])  # fmt: skip
+@pytest.mark.parametrize("norm", ["batch", "batch_renorm", "cosine", "dyt", "group", "instance", "l1", "l2", "layer",
+                                  "linf", "noise", "noisy_batch", "none", "weight", "whitening"])  # fmt: skip
 def test_every_norm_in_every_model_trains_a_step(name: str, norm: str) -> None:
     norm_options: dict[str, Any] = {"name": norm, "file": None}
     if norm == "group":
         norm_options["groups"] = 2
-    if norm == "instance" and name in ("deep_linear", "mlp"):
+    if norm == "instance" and name in ("deep_linear", "linear_neuron", "mlp", "residual_mlp"):
         with pytest.raises(WrongInput, match="norm=instance: does not fit a Linear"):
             build(name, norm_options)
         return
@@ -81,21 +85,26 @@ def test_all_norms_were_tried() -> None:
     assert marks["norm"] == NORMS.names()
 
 
+def leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that have none within, with their names."""
+    return [(name, module) for name, module in network.named_modules() if not list(module.children())]
+
+
 class TestStructure:
     def test_names_of_a_vgg(self) -> None:
         network = build("vgg11", {"name": "noisy_batch"}, head_width=16, dropout=0.5)
         assert list(network._modules) == [*[f"conv{i}" for i in range(1, 9)], "flatten", "fc1", "dropout", "head"]
-        leaves = [name for name, _ in flatten(network)]
+        names = [name for name, _ in leaves(network)]
         block = ["layer", "norm.batch", "norm.noise", "activation"]
-        assert leaves[:10] == [f"conv1.{c}" for c in [*block, "pool"]] + [f"conv2.{c}" for c in [*block, "pool"]]
-        assert [n for n in leaves if n.endswith("pool")] == [f"conv{i}.pool" for i in (1, 2, 4, 6, 8)]
-        assert leaves[-7:] == ["flatten", *[f"fc1.{c}" for c in block], "dropout", "head.layer"]
+        assert names[:10] == [f"conv1.{c}" for c in [*block, "pool"]] + [f"conv2.{c}" for c in [*block, "pool"]]
+        assert [n for n in names if n.endswith("pool")] == [f"conv{i}.pool" for i in (1, 2, 4, 6, 8)]
+        assert names[-7:] == ["flatten", *[f"fc1.{c}" for c in block], "dropout", "head.layer"]
         keys = network.state_dict().keys()
         assert {"conv1.layer.weight", "conv1.layer.bias", "conv1.norm.batch.weight", "head.layer.weight"} <= keys
 
     def test_placement_after(self) -> None:
         network = build("vgg_small", {"name": "batch"}, placement="after", activation="tanh")
-        assert [name for name, _ in flatten(network)][:3] == ["conv1.layer", "conv1.activation", "conv1.norm"]
+        assert [name for name, _ in leaves(network)][:3] == ["conv1.layer", "conv1.activation", "conv1.norm"]
         assert isinstance(network.conv1.activation, nn.Tanh)
 
     @pytest.mark.parametrize(("name", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13)])
@@ -113,7 +122,7 @@ class TestStructure:
         count = sum(p.numel() for m in ours for p in m.parameters())
         assert count == sum(p.numel() for p in features.parameters())
         kinds = {nn.Conv2d: "C", nn.MaxPool2d: "P"}
-        order = [kinds[type(m)] for _, m in flatten(network) if type(m) in kinds]
+        order = [kinds[type(m)] for _, m in leaves(network) if type(m) in kinds]
         assert order == [kinds[type(m)] for m in features if type(m) in kinds]
         assert count == {"vgg11": 9_220_480, "vgg13": 9_404_992, "vgg16": 14_714_688}[name]
 
@@ -153,57 +162,55 @@ class TestStructure:
 
     def test_mlp(self) -> None:
         network = build("mlp", spec=MNIST, widths=[20, 30], activation="sigmoid", dropout=0.1)
-        assert [name for name, _ in flatten(network)] == [
+        assert [name for name, _ in leaves(network)] == [
             "flatten", "fc1.layer", "fc1.activation", "fc2.layer", "fc2.activation", "dropout", "head.layer",
         ]  # fmt: skip
         shapes = [tuple(m.weight.shape) for m in network.modules() if isinstance(m, nn.Linear)]
         assert shapes == [(20, 784), (30, 20), (10, 30)]
-        assert len(list(flatten(build("mlp", widths=[])))) == 2
+        assert len(list(leaves(build("mlp", widths=[])))) == 2
 
 
-class TestTaps:
-    @pytest.mark.parametrize("name", list(SPECS))
-    def test_equal_a_composition_by_hand(self, name: str) -> None:
+def outputs_of_leaves(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """What every leaf gives, by its name, in the order of the calls."""
+    found: dict[str, Tensor] = {}
+    hooks = [
+        leaf.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: output}))
+        for name, leaf in leaves(network)
+    ]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+class TestLeaves:
+    @pytest.mark.parametrize("name", CHAINS)
+    def test_the_network_is_their_composition_in_order(self, name: str) -> None:
         norm = {"name": "noisy_batch"}
-        network = build(name, norm, **({} if name == "deep_linear" else {"dropout": 0.3}))
+        network = build(name, norm, **({} if "linear" in name else {"dropout": 0.3}))
         x = inputs_for(SPECS[name])
         twin = copy.deepcopy(network)
         with randomness.at_step(0, 7):
-            taps = network.taps(x)
-        assert list(taps) == [leaf for leaf, _ in flatten(network)]
+            outputs = outputs_of_leaves(network, x)
+        assert list(outputs) == [name for name, _ in leaves(network)]
         with randomness.at_step(0, 7):
-            for key, value in taps.items():
+            for key, value in outputs.items():
                 x = twin.get_submodule(key)(x)
                 assert torch.equal(x, value), key
-        again = copy.deepcopy(network)
-        with randomness.at_step(0, 7):
-            assert torch.equal(again(inputs_for(SPECS[name])), x)
 
-    def test_are_not_changed_by_what_follows(self) -> None:
-        network = build("vgg_small", {"name": "batch"})
-        taps = network.taps(inputs_for(DIGITS))
-        normalised, rectified = taps["conv1.norm"], taps["conv1.activation"]
+    def test_outputs_are_not_changed_by_what_follows(self) -> None:
+        outputs = outputs_of_leaves(build("vgg_small", {"name": "batch"}), inputs_for(DIGITS))
+        normalised, rectified = outputs["conv1.norm"], outputs["conv1.activation"]
         assert normalised.min() < 0
         assert torch.equal(rectified, normalised.clamp(min=0))
-
-    def test_flatten_takes_apart_only_plain_sequences(self) -> None:
-        class Residual(nn.Sequential):
-            def forward(self, x: Tensor) -> Tensor:
-                return x + super().forward(x)
-
-        relu = nn.ReLU()
-        network = Network({"a": nn.Sequential(nn.Linear(2, 2), relu), "b": Residual(nn.Linear(2, 2)), "c": relu})
-        assert [name for name, _ in flatten(network)] == ["a.0", "a.1", "b", "c"]
-        x = torch.randn(3, 2)
-        assert torch.equal(list(network.taps(x).values())[-1], network(x))
-        assert flatten(relu) == [("", relu)]
 
 
 class TestPlaces:
     def test_are_the_qualified_names(self) -> None:
         network = build("vgg_small", {"name": "noisy_batch"}, dropout=0.5)
         places = {name: m.place for name, m in network.named_modules() if hasattr(m, "place")}
-        assert set(places) == {*[f"conv{i}.norm.noise" for i in range(1, 7)], "dropout"}
+        within = [f"conv{i}.norm.{part}" for i in range(1, 7) for part in ("batch", "noise")]
+        assert set(places) == {*within, "dropout"}
         assert all(name == place for name, place in places.items())
         assert copy.deepcopy(network).dropout.place == "dropout"
 
@@ -301,7 +308,7 @@ class TestInitialisation:
 @pytest.mark.parametrize(
     ("name", "spec", "options", "line"),
     [
-        ("vgg12", CIFAR, {}, r"model=vgg12: unknown model; did you mean 'vgg1\d'\? allowed: deep_linear, mlp,"),
+        ("vgg12", CIFAR, {}, r"model=vgg12: unknown model; did you mean 'vgg1\d'\? allowed: deep_linear, linear_n"),
         ("vgg11", DIGITS, {}, r"needs images of 32x32 or more, not 8x8 .*models that fit: vgg_small, mlp"),
         ("vgg_small", DataSpec((1, 4, 4), 2, ""), {}, r"images of 8x8 or more, not 4x4 .*models that fit: mlp$"),
         ("vgg16", VECTORS, {}, r"needs images, not inputs of shape 10; models that fit: mlp, deep_linear"),
@@ -313,6 +320,12 @@ class TestInitialisation:
         ("vgg11", CIFAR, {"placement": "over"}, r"model\.placement=over: allowed: after, before"),
         ("vgg_small", DIGITS, {"convolutions_per_stage": 4}, r"model\.convolutions_per_stage=4: must be 2 or 3"),
         ("vgg_small", DIGITS, {"dropout": 1.0}, r"model\.dropout=1.0: must be at least 0 and less than 1"),
+        ("resnet", DIGITS, {"depth": 12}, r"model\.depth=12: must be 6n \+ 2: 8, 14, 20, 32, 44, 56, 110, \.\.\."),
+        ("resnet", DIGITS, {"depth": 2}, r"model\.depth=2: must be 6n \+ 2"),
+        ("resnet", VECTORS, {}, r"model=resnet: needs images, not inputs of shape 10; models that fit: mlp, res"),
+        ("resnet", DataSpec((1, 8, 4), 2, ""), {}, r"needs images of 8x8 or more, not 1x8x4; models that fit"),
+        ("residual_mlp", DIGITS, {"blocks": 0}, r"model\.blocks=0: must be at least 1"),
+        ("residual_mlp", DIGITS, {"branch": "half"}, r"model\.branch=half: allowed: plain, scaled, skipinit, undone"),
         ("mlp", DIGITS, {"widths": [10, 0]}, r"model\.widths=\[10, 0\]: must all be at least 1"),
         ("mlp", DIGITS, {"widths": ["a"]}, r"model\.widths=\['a'\]: must be"),
         ("deep_linear", VECTORS, {"depth": 0}, r"model\.depth=0: must be at least 1"),

@@ -20,6 +20,8 @@ from probes import randomness
 NAMES = [
     "batch",
     "batch_renorm",
+    "cosine",
+    "dyt",
     "group",
     "instance",
     "l1",
@@ -30,8 +32,10 @@ NAMES = [
     "noisy_batch",
     "none",
     "weight",
+    "whitening",
 ]
-RUNNING = ["batch", "batch_renorm", "l1", "l2", "linf", "noisy_batch"]
+RUNNING = ["batch", "batch_renorm", "l1", "l2", "linf", "noisy_batch", "whitening"]
+REWRITING = ["cosine", "none", "weight"]
 CASES = [(name, kind) for name in NAMES for kind in ("linear", "convolution") if (name, kind) != ("instance", "linear")]
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -63,7 +67,7 @@ def test_children_and_dtype(name: str, kind: str, placement: str) -> None:
     assert isinstance(block, NormalisedLayer)
     assert type(block).forward is nn.Sequential.forward
     expected = ["layer", "norm", "activation"] if placement == "before" else ["layer", "activation", "norm"]
-    if name in ("none", "weight"):
+    if name in REWRITING:
         expected.remove("norm")
     assert [key for key, _ in block.named_children()] == expected
     assert block.layer is layer
@@ -75,28 +79,10 @@ def test_children_and_dtype(name: str, kind: str, placement: str) -> None:
         step_by_step = child(step_by_step)
     if name not in ("noise", "noisy_batch"):  # those draw anew outside a step
         assert torch.equal(y, step_by_step)
-    if name not in ("none", "weight", "noise"):
+    if name not in (*REWRITING, "noise"):
         norm = block.norm.batch if name == "noisy_batch" else block.norm
         assert torch.equal(norm.weight, torch.ones(8, dtype=torch.float64))
         assert torch.equal(norm.bias, torch.zeros(8, dtype=torch.float64))
-
-
-def test_only_normalisations_are_marked() -> None:
-    layer = make_layer("convolution")
-    marked = {
-        name: [
-            n
-            for n, m in apply_norm(copy.deepcopy(layer), name, activation="relu").named_modules()
-            if getattr(m, "is_normalisation", False)
-        ]
-        for name in NAMES
-    }
-    assert marked == {name: ["norm"] for name in NAMES} | {
-        "none": [],
-        "weight": [],
-        "noise": [],
-        "noisy_batch": ["norm.batch"],
-    }
 
 
 def test_activations() -> None:
@@ -182,7 +168,7 @@ def test_a_training_batch_of_one_value_per_unit_is_refused(name: str) -> None:
     with pytest.raises(WrongInput, match=r"shape \(1, 8\) has one value per unit.*a larger batch"):
         linear(make_inputs("linear", samples=1))
     assert all(
-        torch.equal(b, b.clone().fill_(1 if k.endswith(("var", "denominator")) else 0))
+        torch.equal(b, torch.eye(8).to(b) if "covariance" in k else torch.full_like(b, "var" in k or "denom" in k))
         for k, b in linear.named_buffers()
     )
     linear.eval()(make_inputs("linear", samples=1))
@@ -212,6 +198,13 @@ def test_an_image_of_one_pixel_is_refused_where_it_is_all_there_is() -> None:
         ("linear", "l2", {"momentum": 2.0}, "norm.momentum=2.0: must be from 0 to 1"),
         ("linear", "l1", {"centered": 1}, "norm.centered=1: must be true or false"),
         ("linear", "noise", {"n_sigma": 0.5}, "norm.n_sigma=0.5: must be at least 1"),
+        ("linear", "noise", {"correlation_time": 0.5}, "norm.correlation_time=0.5: must be at least 1"),
+        ("linear", "dyt", {"alpha": -0.5}, "norm.alpha=-0.5: must be at least 0"),
+        ("linear", "cosine", {"eps": 0.0}, "norm.eps=0.0: must be more than 0"),
+        ("linear", "whitening", {"eps": 0.0}, "norm.eps=0.0: must be more than 0"),
+        ("linear", "whitening", {"group_size": 0}, "norm.group_size=0: must be at least 1"),
+        ("linear", "whitening", {"iterations": 0}, "norm.iterations=0: must be at least 1"),
+        ("linear", "whitening", {"detach": "all"}, "norm.detach=all: allowed: both, mean, none, std"),
         ("linear", "noisy_batch", {"r_sigma": -0.5}, "norm.r_sigma=-0.5: must be at least 0"),
         ("linear", "batch_renorm", {"r_max": 0.5}, "norm.r_max=0.5: must be at least 1"),
         ("linear", "batch_renorm", {"warmup": -1}, "norm.warmup=-1: must be at least 0"),
@@ -305,7 +298,6 @@ def test_a_users_own_normalisation(user_file: Path, kind: str) -> None:
         with pytest.raises(WrongInput, match=r"norm=Spread: a batch of shape .* has one value per unit"):
             block(x[:1])
     halved = apply_norm(make_layer(kind), "Halve", file=user_file)
-    assert halved.norm.is_normalisation
     assert torch.equal(halved(x), halved.layer(x) / 2)
     rewritten = apply_norm(make_layer(kind), "unit_rows", file=user_file, activation="tanh")
     assert [key for key, _ in rewritten.named_children()] == ["layer", "activation"]

@@ -12,9 +12,20 @@ import pytest
 import torch
 from torch import nn
 
-from probes import Declaration, Gradients, InternalCovariateShift, Landscape, Objective, Probes
+from probes import (
+    Declaration,
+    Dynamics,
+    Gradients,
+    InternalCovariateShift,
+    Landscape,
+    Objective,
+    Probes,
+    Representations,
+    Shift,
+)
 from probes.randomness import at_step
 from tests import slow_twins as twin
+from tests.conftest import partly
 
 CROSS_ENTROPY = nn.functional.cross_entropy
 ALL_NORMS = list(twin.NORMS)
@@ -26,6 +37,9 @@ def all_probes():
         "gradients": Gradients(),
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
+        "dynamics": Dynamics(),
+        "representations": Representations(),
+        "shift": Shift(),
     }
 
 
@@ -99,8 +113,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("reuse", [True, False])
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize(("model", "reuse"), partly(itertools.product(MODELS, (True, False)), 8))
 def test_training_is_bit_identical_with_and_without_probes(model, reuse):
     objective = Objective(CROSS_ENTROPY, 1e-2)
     states = []
@@ -126,7 +139,7 @@ def parameters_of(network, block, kind):
 CASES = list(itertools.product(ALL_NORMS, [True, False], [0.0, 0.4], [torch.float64, None]))
 
 
-@pytest.mark.parametrize(("norm", "inplace", "dropout", "dtype"), CASES)
+@pytest.mark.parametrize(("norm", "inplace", "dropout", "dtype"), partly(CASES, 14))
 def test_landscape_and_covariate_shift_agree_with_the_slow_twins(norm, inplace, dropout, dtype):
     """dtype None: trained and evaluated in float64, the training pass reused; else float32 evaluated in float64."""
     objective, lr, batch = Objective(CROSS_ENTROPY, 3e-2), 0.2, twin.image_batch()
@@ -135,7 +148,7 @@ def test_landscape_and_covariate_shift_agree_with_the_slow_twins(norm, inplace, 
         network, batch = network.double(), (batch[0].double(), batch[1])
     optimiser = sgd(network, lr, momentum=0.9)
     probes = build(network, objective, dtype=dtype, reuse_training_pass=True, learning_rate=lr, example=batch)
-    assert probes._setting.reuse == (dtype is None)
+    assert probes._apparatus.reuse == (dtype is None)
     for step in (0, 1):  # at the second step the momentum makes the update differ from the gradient
         before = twin.Snapshot(network, objective, 7, step)
         start = {n: p.detach().double().clone() for n, p in network.named_parameters()}
@@ -145,7 +158,7 @@ def test_landscape_and_covariate_shift_agree_with_the_slow_twins(norm, inplace, 
     found = {name: values for name, at, values in probes.records if at == 1}
     close = {"rtol": 1e-8, "atol": 1e-11}
 
-    grid = Landscape().grid
+    grid = Landscape().multiples
     directions = {"": None, "_along_update": {n: (start[n] - after[n].double()) / lr for n in start}}
     for suffix, direction in directions.items():
         loss, norm_before, rows = twin.landscape(before, batch, lr, grid, direction)
@@ -197,6 +210,21 @@ def test_gradients_agree_with_plain_arithmetic():
     assert found["lipschitz"].item() == pytest.approx(abs(later - loss) / distance)
     assert found["total_gradient_norm"].item() == pytest.approx(twin.length(g.values()))
     assert found["total_relative_update"].item() == pytest.approx(distance / twin.length(theta.values()))
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_gradients_at_taps_are_those_that_hooks_see(reuse):
+    network, objective = twin.conv_net("batch").double(), Objective(CROSS_ENTROPY, 1e-2)
+    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
+    before = twin.Snapshot(network, objective, 7, 0)
+    probes = build(network, objective, {"g": Gradients(taps=True)}, example=batch, reuse_training_pass=reuse)
+    with probes.around(0, batch) as forward:
+        train_step(forward, network, objective, sgd(network, 0.3), batch, 7, 0)
+    found = probes.records[0][2]
+    seen = twin.at_modules(before, batch, [f"{block}.layer" for block in twin.BLOCKS])
+    for i, (_, output, _, gradient) in enumerate(seen.values()):
+        assert found["tap_gradient_norm"][i].item() == pytest.approx(gradient.norm().item())
+        assert found["tap_norm"][i].item() == pytest.approx(output.norm().item())
 
 
 # ---- hybrids

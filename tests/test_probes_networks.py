@@ -12,6 +12,7 @@ from experiments.data.torchvision_import import import_torchvision
 from probes import Activations, Gradients, InternalCovariateShift, Landscape, Objective, ProbeError, Theory
 from probes.objective import weight_matrices
 from tests import slow_twins as twin
+from tests.conftest import partly
 from tests.test_probes import CROSS_ENTROPY, assert_equal_states, build, everything, sgd, train_step
 from tests.test_probes_values import one_step
 
@@ -44,7 +45,9 @@ def agrees_with_the_twins(network, batch, norm_of, before_norm, limit=None):
                 module.weight.uniform_(0.5, 2)
                 module.bias.normal_()
     before = twin.Snapshot(network, objective, 7, 0)
-    engine, values = one_step(network, five_probes(), lr=0.3, batch=batch, fixed_batch=batch, objective=objective)
+    engine, values = one_step(
+        network, five_probes(), lr=0.3, batch=batch, batches={"fixed": batch}, objective=objective
+    )
     after = {n: p.detach().clone() for n, p in network.named_parameters()}
 
     terms = twin.theorem_4_1(before, batch, list(norm_of.values()))
@@ -85,16 +88,18 @@ def agrees_with_the_twins(network, batch, norm_of, before_norm, limit=None):
     return engine, values
 
 
-PRE_ACTIVATION = {"stem": "b1", "c1": "b2", "c2": "b3"}
+PRE_ACTIVATION = {"c1": "b1", "c2": "b2", "head": "b3"}
 
 
 @pytest.mark.parametrize("stem_norm", [False, True])
 def test_a_pre_activation_network_agrees_with_the_slow_twins(stem_norm):
-    """What enters b3 is a sum, and the stem's output goes to b1 and past it: neither is the leaf's before it."""
+    """What enters b3 is a sum, and the stem's output goes to b1 and past it: each belongs to what it feeds."""
     network = twin.PreActivation(stem_norm=stem_norm)
-    before_norm = {layer: (norm, 0) for layer, norm in PRE_ACTIVATION.items()}
-    engine, values = agrees_with_the_twins(network, twin.image_batch(), PRE_ACTIVATION, before_norm)
-    assert not engine.view.ordered
+    norm_of = {**({"stem": "entry"} if stem_norm else {}), **PRE_ACTIVATION}
+    before_norm = {layer: (norm, 0) for layer, norm in norm_of.items()}
+    engine, values = agrees_with_the_twins(network, twin.image_batch(), norm_of, before_norm)
+    assert engine.view.ordered
+    assert [layer.normalisation for layer in engine.view.layers] == ["entry" if stem_norm else None, "b1", "b2", "b3"]
     assert (values["ics"]["ics_l2"][0] > 0) == stem_norm  # what stands before the first layer precedes it
     assert values["ics_weights"]["ics_l2_weights_move"][0] == 0
 
@@ -102,17 +107,8 @@ def test_a_pre_activation_network_agrees_with_the_slow_twins(stem_norm):
 @pytest.mark.parametrize("moves", ["all", "weights"])
 def test_what_precedes_moves_alike_with_an_order_and_without(moves):
     """A normalisation of the inputs stands before the first layer; a chain, and the same as a network without order."""
-
-    class Unordered(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x):
-            return self.inner(x) if x.sum() < torch.inf else x  # resists tracing
-
     found = []
-    for wrap in (lambda n: n, Unordered):
+    for wrap in (lambda n: n, twin.Unordered):
         inner = nn.Sequential(nn.BatchNorm2d(2), twin.conv_net("batch")).double()
         network = wrap(inner)
         probe = {"ics": InternalCovariateShift(moves=moves)}
@@ -178,13 +174,13 @@ def large_images(n=4):
     return torch.randn(n, 3, 32, 32, generator=g), torch.randint(3, (n,), generator=g)
 
 
-@pytest.mark.parametrize("name", ["vgg11_bn", "resnet18", "densenet"])
+@pytest.mark.parametrize("name", partly(["vgg11_bn", "resnet18", "densenet"], 1))
 def test_torchvisions_networks_train_undisturbed_under_all_probes(name):
     states, batch = [], large_images()
     for probing in (False, True):
         network = torchvisions(name)
         objective, optimiser = Objective(CROSS_ENTROPY), sgd(network, 0.05, momentum=0.9)
-        probes = build(network, objective, five_probes(), example=batch, fixed_batch=batch) if probing else None
+        probes = build(network, objective, five_probes(), example=batch, batches={"fixed": batch}) if probing else None
         torch.manual_seed(1)
         for step in range(2):
             if probes is None:
@@ -204,14 +200,10 @@ def test_torchvisions_networks_train_undisturbed_under_all_probes(name):
 
 def test_torchvisions_densenet_agrees_with_the_slow_twins():
     network = torchvisions("densenet")
-    order = twin.execution_order(network, large_images()[0])
-    kinds = {n: type(m) for n, m in network.named_modules()}
-    norm_of, layer = {}, None
-    for name in order:
-        if kinds[name] in (nn.Conv2d, nn.Linear):
-            layer = name
-        elif kinds[name] is nn.BatchNorm2d and layer is not None:
-            norm_of.setdefault(layer, name)
+    norm_of = {"classifier": "features.norm5"}  # the first convolution feeds its own, all others are fed by theirs
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            norm_of[name] = name.replace("conv", "norm")
     before_norm = {layer: (norm, 0) for layer, norm in norm_of.items()}
     agrees_with_the_twins(network, large_images(), norm_of, before_norm, limit=3)
 
@@ -325,7 +317,7 @@ def test_a_weight_layer_whose_class_speaks_of_a_norm_is_a_weight_layer():
 
 def test_of_a_reparametrised_weight_the_gradients_probe_says_that_it_reports_the_factors():
     network = twin.conv_net("weight").double()
-    engine, values = one_step(network, {"g": Gradients()}, lr=0.0, batch=double(twin.image_batch()))
+    engine, values = one_step(network, {"g": Gradients()}, lr=0.0, batch=double(twin.image_batch()), learning_rate=0.0)
     reference = engine.fields()["g"]["weight_norm"]["reference"]
     assert reference.endswith("W the trained factors in c1, c2, c3")
     factors = network.c1.layer.parametrizations.weight

@@ -11,9 +11,20 @@ from torch import nn
 from experiments.data.batches import DataSpec
 from experiments.models import build_model
 from experiments.norms import NORMS
-from probes import Activations, Gradients, InternalCovariateShift, Landscape, Objective, Probes, Theory
+from probes import (
+    Activations,
+    Dynamics,
+    Gradients,
+    InternalCovariateShift,
+    Landscape,
+    Objective,
+    Probes,
+    Representations,
+    Shift,
+    Theory,
+)
 from tests import slow_twins as twin
-from tests.conftest import sample
+from tests.conftest import partly
 from tests.test_probes import assert_equal_states, everything, sgd, train_step
 
 IMAGES = DataSpec((1, 8, 8), 3, "classification")
@@ -24,16 +35,26 @@ KINDS = {
     "mlp": (IMAGES, {"widths": (6, 4), "activation": "sigmoid", "dropout": 0.2}),
     "deep_linear": (VECTORS, {"depth": 5, "dimension": 5}),
 }
+VARIANTS = {
+    "group": {"groups": 1},
+    "batch-detached": {"detach": "both"},
+    "batch-uncentred": {"center": False, "affine": False},
+    "batch-centred": {"scale": False},
+    "batch-ghost": {"per": "ghost", "ghost_size": 2},
+    "noise-drifting": {"correlation_time": 5.0},
+    "whitening-groups": {"group_size": 3, "detach": "mean"},
+}
+STOPS_GRADIENTS = ("batch_renorm", "batch-detached", "whitening-groups")
 CASES = [
     (kind, norm, reuse)
-    for kind, norm, reuse in itertools.product(KINDS, NORMS.names(), [True, False])
+    for kind, norm, reuse in itertools.product(KINDS, dict.fromkeys([*NORMS.names(), *VARIANTS]), [True, False])
     if not ((norm == "instance" and KINDS[kind][0] is VECTORS) or (norm == "instance" and kind == "mlp"))
 ]
 
 
 def build_case(kind, norm):
     spec, options = KINDS[kind]
-    norm_options = {"name": norm, "file": None, **({"groups": 1} if norm == "group" else {})}
+    norm_options = {"name": norm.split("-")[0], "file": None, **VARIANTS.get(norm, {})}
     network = build_model({"name": kind.split("-")[0], "file": None, **options}, norm_options, spec, 3)
     loss = nn.functional.cross_entropy if spec.task == "classification" else nn.functional.mse_loss
     return network, Objective(loss, 1e-2), spec
@@ -55,6 +76,9 @@ def all_probes(limit="hessian"):
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
         "theory": Theory(curvature=True),
+        "dynamics": Dynamics(),
+        "representations": Representations(),
+        "shift": Shift(),
     }
 
 
@@ -64,10 +88,10 @@ def training_is_not_disturbed(kind, norm, reuse):
         network, objective, spec = build_case(kind, norm)
         optimiser, probes = sgd(network, 0.05, momentum=0.9), None
         if probing:
-            chosen = all_probes("difference" if norm == "batch_renorm" else "hessian")  # it stops gradients
+            chosen = all_probes("difference" if norm in STOPS_GRADIENTS else "hessian")
             probes = Probes(
                 network, objective, chosen, batch_for(spec, 0), learning_rate=0.05, every=1, seed=7,
-                fixed_batch=batch_for(spec, 99, 4), reuse_training_pass=reuse,
+                batches={"fixed": batch_for(spec, 99, 4)}, reuse_training_pass=reuse,
             )  # fmt: skip
             assert probes.view.ordered
         for step in range(2):
@@ -95,7 +119,7 @@ def numbers_are_the_slow_twins(kind, norm, reuse):
         train_step(forward, network, objective, sgd(network, 0.05), batch, 7, 0)
     after = {n: p.detach().clone() for n, p in network.named_parameters()}
     values = {name: found for name, _, found in probes.records}
-    _, _, rows = twin.landscape(before, batch, 0.05, Landscape().grid)
+    _, _, rows = twin.landscape(before, batch, 0.05, Landscape().multiples)
     keys = ("landscape_loss", "landscape_data_loss", "gradient_difference", "effective_beta", "gradient_cosine")
     mine = torch.stack([values["landscape"][key] for key in keys], 1)
     torch.testing.assert_close(mine, rows, rtol=1e-6, atol=1e-9)
@@ -174,13 +198,6 @@ CHECKS = [training_is_not_disturbed, numbers_are_the_slow_twins]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize(("kind", "norm", "reuse"), sample(CASES, 16))
+@pytest.mark.parametrize(("kind", "norm", "reuse"), partly(CASES, 8))
 def test_probes_on_the_suites_networks(check, kind, norm, reuse):
-    check(kind, norm, reuse)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize(("kind", "norm", "reuse"), CASES)
-def test_probes_on_the_suites_networks_in_full(check, kind, norm, reuse):
     check(kind, norm, reuse)

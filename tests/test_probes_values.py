@@ -12,14 +12,15 @@ from torch import nn
 from probes import (
     Activations,
     Along,
+    Dynamics,
     Landscape,
     Need,
     Objective,
     ProbeError,
     Theory,
 )
-from probes.landscape import PRESETS
-from probes.reductions import Histogram, Moments, ParameterValues, Quantiles, TapValues, reduce_together
+from probes.engine.collector import reduce_together
+from probes.reductions import Histogram, Moments, ParameterValues, Quantiles, TapValues
 from tests import slow_twins as twin
 from tests.test_probes import CROSS_ENTROPY, Custom, assert_equal_states, build, everything, sgd, train, train_step
 
@@ -63,7 +64,7 @@ def test_activations_are_those_that_hooks_see(model, reuse):
     modules = [name for pair in pairs.values() for name in pair]
     before = {b: taps_by_hooks(network, data, modules) for b, data in (("train", batch), ("fixed", fixed))}
     probe = Activations(units=2, bins=8, low=-1.0, high=1.0, resolution=3, layers=tuple(pairs))
-    _, values = one_step(network, {"a": probe}, batch=batch, fixed_batch=fixed, reuse_training_pass=reuse)
+    _, values = one_step(network, {"a": probe}, batch=batch, batches={"fixed": fixed}, reuse_training_pass=reuse)
     after = {b: taps_by_hooks(network, data, modules) for b, data in (("train", batch), ("fixed", fixed))}
     found = values["a"]
     for b in ("train", "fixed"):
@@ -168,12 +169,12 @@ def test_drift_between_steps_is_each_steps_own_batch_and_noise():
 @pytest.mark.parametrize("reuse", [True, False])
 def test_resuming_in_the_middle_gives_the_same_records_and_weights(reuse, tmp_path):
     def probes():
-        return {"activations": Activations(every=2), "landscape": Landscape(), "theory": Theory()}
+        return {"activations": Activations(every=2), "landscape": Landscape(), "theory": Theory(), "d": Dynamics()}
 
     def fresh():
         torch.manual_seed(2)
         network = twin.conv_net("noisy", dropout=0.2)
-        engine = build(network, None, probes(), fixed_batch=twin.image_batch(5, 8), reuse_training_pass=reuse)
+        engine = build(network, None, probes(), batches={"fixed": twin.image_batch(5, 8)}, reuse_training_pass=reuse)
         return network, sgd(network, momentum=0.9), engine
 
     network, optimiser, whole = fresh()
@@ -216,16 +217,29 @@ def test_state_of_other_options_is_refused():
 # ---- landscape
 
 
-def test_presets_are_the_papers_grids_and_finer_ones():
-    """Santurkar et al. 2018, figures 4 and 10: step lengths 0.05 to 0.4 at lr 0.1, and 1e-8 to 3.16e-5 at lr 1e-6."""
-    assert [0.1 * x for x in PRESETS["vgg"]] == pytest.approx([0.05, 0.1, 0.2, 0.4])
-    assert [1e-6 * x for x in PRESETS["deep_linear"]] == pytest.approx([1e-8, 1e-7, 1e-6, 1e-5, 3.16e-5])
-    for name in ("vgg", "deep_linear"):
-        assert (PRESETS[f"{name}_quarter"][0], PRESETS[f"{name}_twentieth"][0]) == (1 / 4, 1 / 20)
-        for finer in ("quarter", "twentieth"):
-            assert {x for x in PRESETS[name] if x >= PRESETS[f"{name}_{finer}"][0]} <= set(PRESETS[f"{name}_{finer}"])
-            assert list(PRESETS[f"{name}_{finer}"]) == sorted(PRESETS[f"{name}_{finer}"])
-    assert {0.05, 0.25, *PRESETS["vgg"]} <= set(PRESETS["standard"])
+def test_the_learning_rate_of_the_probed_step_is_recorded_under_a_schedule():
+    """lr_t is the length of a plain step per length of its gradient, and 1 on the grid is that step."""
+    network, objective = twin.conv_net("none"), Objective(CROSS_ENTROPY, 1e-2)
+    network, batch = network.double(), (twin.image_batch()[0].double(), twin.image_batch()[1])
+    optimiser = sgd(network, 0.4)
+    stepped = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2, 3], gamma=0.25)
+    probe = {"l": Landscape(multiples=(0.0, 1.0))}
+    engine = build(network, objective, probe, learning_rate=lambda step: stepped.get_last_lr()[0], example=batch)
+    rates, after = [], []
+    for step in range(4):
+        start = [p.detach().clone() for p in network.parameters()]
+        with engine.around(step, batch) as forward:
+            train_step(forward, network, objective, optimiser, batch, 7, step)
+        moved = twin.length([a.detach() - b for a, b in zip(network.parameters(), start, strict=True)])
+        rates.append(moved / twin.length([p.grad for p in network.parameters()]))
+        after.append(objective(network, network, *batch).total.item())
+        stepped.step()
+    found = [values for _, _, values in engine.records]
+    assert [values["learning_rate"].item() for values in found] == pytest.approx(rates, rel=1e-9)
+    assert rates == pytest.approx([0.4, 0.4, 0.1, 0.025])
+    assert [values["landscape_loss"][1].item() for values in found] == pytest.approx(after, rel=1e-9)
+    entry = engine.fields()["l"]["learning_rate"]
+    assert (entry["unit"], entry["batch"], entry["point"], entry["dims"]) == ("1", "none", "none", [])
 
 
 def directions(network, step, seed, lr=0.25):

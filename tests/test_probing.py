@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import experiments
 import experiments.errors
 from analysis import load_runs
 from experiments.errors import WrongInput
-from tests.conftest import sample
+from tests.conftest import partly
 from tests.runs import DEEP_LINEAR, MLP, VGG, checkpoint, differences, small
 from tests.test_resume import NORMS
 
@@ -22,8 +23,9 @@ PROBES = ["probes=[landscape,ics,gradients]", "probes.every=3", "probes.fixed_ba
 MATRIX = [(net, norm) for net in NETS for norm in NORMS]
 
 
-def assert_unnoticed(tmp_path: Path, net: str, norm: str) -> None:
-    chosen = [*NETS[net], f"norm={norm}", "steps=8"]
+@pytest.mark.parametrize(("net", "norm"), partly(MATRIX, 5))
+def test_training_does_not_notice_the_probes(tmp_path: Path, net: str, norm: str) -> None:
+    chosen = [*NETS[net], *f"norm={norm}".split(), "steps=8"]
     plain = experiments.run(small(tmp_path, *chosen)).path
     probed = experiments.run(small(tmp_path, *chosen, *PROBES)).path
     assert plain != probed
@@ -33,17 +35,6 @@ def assert_unnoticed(tmp_path: Path, net: str, norm: str) -> None:
     logs = [[json.loads(x) for x in (path / "records.jsonl").read_text().splitlines()] for path in (plain, probed)]
     assert [x for x in logs[1] if x["probe"] == "training"] == logs[0]
     assert {x["step"] for x in logs[1] if x["probe"] == "ics"} == {0, 3, 6}
-
-
-@pytest.mark.parametrize(("net", "norm"), sample(MATRIX, 5))
-def test_training_does_not_notice_the_probes(tmp_path: Path, net: str, norm: str) -> None:
-    assert_unnoticed(tmp_path, net, norm)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("net", "norm"), MATRIX)
-def test_training_does_not_notice_the_probes_in_full(tmp_path: Path, net: str, norm: str) -> None:
-    assert_unnoticed(tmp_path, net, norm)
 
 
 def test_probing_again_at_kept_checkpoints_measures_what_the_run_would_have(tmp_path: Path) -> None:
@@ -63,6 +54,35 @@ def test_probing_again_at_kept_checkpoints_measures_what_the_run_would_have(tmp_
         experiments.run(small(tmp_path, f"probe_again={kept}"))
     with pytest.raises(WrongInput, match="kept no checkpoints"):
         experiments.run(small(tmp_path, *PROBES, f"probe_again={during}"))
+
+
+def test_a_run_without_steps_is_looked_at_and_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    chosen = [*MLP, "norm=noisy_batch", "model.dropout=0.2"]
+    chosen += ["probes=[gradients,activations,dynamics,spectrum]", "probes.every=2"]
+    chosen += ["probes.use.spectrum.largest=1", "probes.use.spectrum.products=4"]
+    outcome = experiments.run(small(tmp_path / "a", *chosen, "steps=0"))
+    assert (outcome.state, outcome.step) == ("finished", 0)
+    table = load_runs(outcome.path)
+    assert set(table.step) == {0}
+    assert {"gradients", "activations", "dynamics", "spectrum"} < set(table.probe)
+    assert (table[table.metric == "relative_update"].value == 0).all()
+    assert (table[(table.metric == "accuracy")].value >= 0).any()
+    fresh = experiments.load_network(outcome.path)
+    assert all(int(buffer) == 0 for name, buffer in fresh.named_buffers() if name.endswith("tracked"))
+    assert not experiments.run(small(tmp_path / "a", *chosen, "steps=0")).trained
+    untouched = json.loads((outcome.path / "status.json").read_text())["final"]["test_data_loss"]
+    longer = experiments.run(small(tmp_path / "a", *chosen, "steps=5")).path
+    whole = experiments.run(small(tmp_path / "b", *chosen, "steps=5")).path
+    assert longer == outcome.path
+    one, other = checkpoint(longer), checkpoint(whole)
+    for part in ("network", "optimiser", "generators", "probes"):
+        assert differences(one[part], other[part], part) == []
+    assert (longer / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+    lines = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
+    first = next(line for line in lines if "test_data_loss" in line["values"])
+    assert first["values"]["test_data_loss"] == untouched  # looking moved no running statistics
+    scheduled = ["steps=0", "optim.schedule=cosine", "probes=gradients", "probes.spacing=log"]
+    assert experiments.run(small(tmp_path / "c", *scheduled)).state == "finished"
 
 
 OWN_PROBE = """
@@ -97,7 +117,7 @@ def test_a_users_own_probe_is_one_class_and_one_entry(tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[list[str], str]] = {
     "unknown probe": (["+probes.use.x={name: landscap}"], "probes.use.x.name=landscap: unknown probe; did you mean"),
-    "unknown option": (["probes=landscape", "+probes.use.landscape.presett=vgg"], "did you mean 'preset'"),
+    "unknown option": (["probes=landscape", "+probes.use.landscape.multiple=[1]"], "did you mean 'multiples'"),
     "wrong type": (["probes=landscape", "probes.use.landscape.random=many"], "random=many: must be a whole number"),
     "unknown layer": (["probes=ics", "probes.use.ics.layers=[conv9]"], "fc1"),
     "empty grid": (["probes=landscape", "probes.use.landscape.multiples=[]"], "multiples"),
@@ -105,7 +125,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "past the end": (["probes=ics", "probes.at=[3,99]"], "past the end"),
     "unsorted schedule": (["probes=ics", "probes.at=[3,1]"], "ascending"),
     "fixed batch too large": (["probes=ics", "probes.fixed_batch=65"], "probes.fixed_batch=65: must be from 1 to 64"),
-    "no name": (["+probes.use.x={preset: vgg}"], "must be a group of options with a name"),
+    "no name": (["+probes.use.x={limit: hessian}"], "must be a group of options with a name"),
     "every": (["probes=ics", "probes.every=0"], "probes.every=0: must be a whole number, at least 1"),
     "spacing": (["probes=ics", "probes.spacing=cubic"], "probes.spacing=cubic: "),
 }
@@ -148,7 +168,7 @@ def test_a_network_whose_loss_is_not_deterministic_is_refused(tmp_path: Path) ->
         "    def __init__(self, layer):\n        super().__init__()\n"
         "    def forward(self, y):\n        return y * (1 + 1e-3 * (time.perf_counter_ns() % 1000))\n"
     )
-    own = ["norm.name=Clock", f"norm.file={tmp_path}/own.py", "~norm.eps", "~norm.momentum"]
+    own = ["norm=none", "norm.name=Clock", f"norm.file={tmp_path}/own.py"]
     with pytest.raises(WrongInput, match=r"not a function of parameters.*'fc1\.norm' \(Clock\)"):
         experiments.run(small(tmp_path / "runs", *own, "probes=gradients"))
 
@@ -171,6 +191,29 @@ def test_float64_evaluation_of_a_float32_run(tmp_path: Path) -> None:
     pick = [t[(t.metric == "landscape_loss") & (t.step == 3)].value.to_numpy() for t in (single, double)]
     assert (pick[0] != pick[1]).any()
     torch.testing.assert_close(torch.tensor(pick[0]), torch.tensor(pick[1]), rtol=1e-4, atol=1e-6)
+
+
+def test_the_landscape_records_the_learning_rate_of_its_step(tmp_path: Path) -> None:
+    schedule = ["optim.lr=0.3", "optim.schedule=step", "optim.milestones=[2,5]", "optim.factor=0.1"]
+    table = load_runs(experiments.run(small(tmp_path, *schedule, "probes=landscape", "probes.every=2")).path)
+    found = table[(table.probe == "landscape") & (table.metric == "learning_rate")]
+    assert found.step.tolist() == [0, 2, 4]
+    assert found.value.tolist() == pytest.approx([0.3, 0.03, 0.03])
+    assert set(found.unit) == {"1"}
+
+
+def test_the_grids_of_the_experiments_hold_the_published_step_lengths() -> None:
+    """Santurkar et al. 2018, figures 4 and 10: 0.05 to 0.4 at lr 0.1, and 1e-8 to 3.16e-5 at lr 1e-6."""
+    published = {0.1: (0.05, 0.1, 0.2, 0.4), 1e-6: (1e-8, 1e-7, 1e-6, 1e-5, 3.16e-5)}
+    found: set[float] = set()
+    for file in (Path(__file__).parent.parent / "conf").rglob("*.yaml"):
+        config = OmegaConf.load(file)
+        grid, rate = (OmegaConf.select(config, key) for key in ("probes.use.landscape.multiples", "optim.lr"))
+        if grid is not None and rate in published:
+            lengths = torch.tensor([rate * multiple for multiple in grid], dtype=torch.float64)
+            assert all((lengths / length - 1).abs().min() < 1e-9 for length in published[rate]), file
+            found.add(rate)
+    assert found == set(published)
 
 
 def test_a_step_that_changes_the_gradient_in_place_is_refused(tmp_path: Path) -> None:

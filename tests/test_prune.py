@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import experiments
-from experiments.prune import main
-from experiments.store import RunFolder
+from experiments.runs.folder import RunFolder
+from experiments.runs.prune import main
 from tests.runs import MLP
 from tests.test_lease import left_by_another_host
 
@@ -99,7 +99,7 @@ def test_a_source_file_that_changed_makes_its_runs_outdated(
 def test_a_run_that_is_taken_up_meanwhile_stays(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import prune
+    from experiments.runs import prune
 
     taken: list[RunFolder] = []
     listing = prune.prunable

@@ -13,24 +13,20 @@ import torch
 
 from analysis import load_arrays, load_runs
 from experiments.errors import RunFailure
-from experiments.records import Records, field
+from experiments.runs.format import FieldDescription
+from experiments.runs.records import RecordWriter
 
-FIELDS = {
-    "landscape": {
-        "loss": field("loss", "nats", batch="train", point="along", dims=("x",), x=[0.5, 1.0]),
-        "norm": field(
-            "gradient_norm", "1", batch="train", point="before", dims=("layer", "x"), layer=["a", "b"], x=[1.0]
-        ),
-        "histogram": field(
-            "histogram", "count", batch="train", point="before", dims=("layer", "bins"), layer=["a", "b"]
-        ),
-    }
+DESCRIBED = {
+    "loss": FieldDescription("loss", "nats", "train", "along", dims=("x",), x=(0.5, 1.0)),
+    "norm": FieldDescription("gradient_norm", "1", "train", "before", "", ("layer", "x"), ("a", "b"), (1.0,)),
+    "histogram": FieldDescription("histogram", "count", "train", "before", "", ("layer", "bins"), ("a", "b")),
 }
+FIELDS = {"landscape": {key: described.to_json() for key, described in DESCRIBED.items()}}
 
 
-def write_run(folder: Path) -> Records:
+def write_run(folder: Path) -> RecordWriter:
     folder.mkdir()
-    return Records(folder, FIELDS)
+    return RecordWriter(folder, FIELDS)
 
 
 def values(step: int) -> dict[str, torch.Tensor]:
@@ -82,7 +78,7 @@ def test_opening_again_cuts_log_and_chunks_back_to_the_checkpoint(tmp_path: Path
     records.append("landscape", 5, values(5))
     records.end_step(5)
     records.close()
-    again = Records(tmp_path / "run", FIELDS, keep_bytes=length, keep_before=5)
+    again = RecordWriter(tmp_path / "run", FIELDS, keep_bytes=length, keep_before=5)
     assert again.bytes == length == (tmp_path / "run" / "records.jsonl").stat().st_size
     assert [f.name for f in (tmp_path / "run" / "arrays").iterdir()] == ["step-00000000.npz"]
     again.append("landscape", 5, values(5))

@@ -1,10 +1,8 @@
-"""The report, the card and the comparison: what stands on the page, in a real browser too, and wrong input."""
+"""The report: what stands on the page, in a real browser too, and wrong input."""
 
 from __future__ import annotations
 
-import html.parser
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -14,16 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, forest, load_runs
+from analysis import forest, load_runs, studies
+from analysis import page as page_module
 from analysis.__main__ import main
-from analysis.claims import steps_to_learn
-from analysis.claims.decide import decide
-from analysis.claims.engine import Part
-from analysis.claims.model import Comparison, Region, Term
+from tests.made_pages import Reader, draw_few, write_runs
 from tests.made_runs import log, write_run
-from tests.made_sweep import write_sweep
-from tests.test_claims import OWN
 
+OWN = """
+from analysis.claims import Claim, Term, less
+from analysis.measures import final
+loss = final("data_loss", "train")
+CLAIMS = [Claim("mine", "L1 ends lower than batch.", "me, today", (less(Term.of("l1", loss), Term.of("batch", loss)),))]
+"""
+STUDY = """
+from analysis.studies import Study
+
+STUDY = Study("Why mine works", "Me 2026, nowhere", "It says so.", "It predicts so.")
+"""
 FIGURE = """
 import pandas as pd
 TITLE = "A figure of my own"
@@ -33,23 +38,22 @@ def draw(data, figure):
     {body}
 """
 
+EMPTY = """
+class Nothing:
+    empty = "no histogram\\nis recorded"
+    def table(self):
+        raise AssertionError("it has no numbers")
+"""
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_sweep(tmp_path_factory.mktemp("report") / "runs", norms=("none", "batch", "l1"), lrs=(0.1,))
-    start = {"started": "2026-01-01T00:00:00+00:00", "ended": None, "from_step": 0, "host": "h", "pid": 1}
-    start |= {"command": "python -m experiments <b>bold</b>", "git_commit": "0123456789abcdef", "git_dirty": True}
-    start |= {"versions": {"torch": "2.13.0"}, "device": "cpu", "device_name": "A chip", "threads": 1, "plan": None}
-    for run in folder.iterdir():
-        (run / "provenance.json").write_text(json.dumps({"starts": [start]}))
-    write_run(folder, "group", state="failed", message="out of\nmemory")
-    write_run(folder, "none", 7, state="diverged", diverged_at=3, lines=log(1))
-    return folder
+    return write_runs(tmp_path_factory.mktemp("report") / "runs")
 
 
 @pytest.fixture
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "names", lambda: ["fig04_landscape", "training_curves"])
+    draw_few(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -57,34 +61,6 @@ def page(runs: Path) -> Path:
     """The report with all its figures."""
     assert main(["report", str(runs)]) == 0
     return runs / "report" / "report.html"
-
-
-class Reader(html.parser.HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.loaded: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.ids += [given["id"]] if "id" in given else []
-        if tag == "a":
-            self.links.append(given["href"])
-        self.loaded += [given[name] for name in ("src", "srcset", "data", "poster", "action") if name in given]
-        self.loaded += [given["href"]] if tag in ("link", "image", "use") else []
-        if tag not in ("meta", "link", "img", "br", "line", "rect", "circle"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("line", "rect", "circle"):
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 # ------------------------------------------------------------------------------------------------------- on the page
@@ -96,27 +72,76 @@ def test_the_page_says_what_was_run_what_is_claimed_and_what_is_missing(page: Pa
     assert len(set(read.ids)) == len(read.ids)
     text = " ".join(read.text.split())
     for said in (
-        "20 runs: none, batch, l1, group; 4 seeds; 2 settings.",
+        "20 runs: none, batch, l1, group; 3 settings; 1 to 4 seeds per arm and setting.",
         "18 finished",
         "failed: digits-vgg_small-group-lr0.1-seed0 (out of memory)",
         "diverged: digits-vgg_small-none-lr0.1-seed7 (at step 3)",
-        "batch seed 7",
-        "S2 is not judged: it needs classification runs of none and batch at learning rate 0.5",
-        "S6 is not judged: it needs classification runs of none and noise",
-        "figure 1 (a, b) · Figure 1",
+        "steps 400",
         "0123456789ab with changes not committed",
         "cpu (A chip)",
         "2.13.0",
         "python -m experiments <b>bold</b>",
-        "Gradients are far more predictive with batch normalisation.",
-        "96 % for paired comparisons",
-        "3.9 and 3.8 %",
+        "t-interval (96 %)",
+        "in at most 5 % of cases to each side",
     ):
         assert said in text, said
-    for name in [f"S{i}" for i in range(1, 25)] + [f"figure-{name}" for name in figures.names()]:
-        assert name in read.ids
-    assert text.index("The ledger of claims") < text.index("Figure 4") or "Contents" in text
-    assert page.read_text().index('id="ledger"') < page.read_text().index('id="figures"')
+
+
+def test_every_study_says_what_it_predicts_and_every_claim_stands_once(page: Path) -> None:
+    read = Reader(page.read_text())
+    text = " ".join(read.text.split())
+    ledger = pd.read_csv(page.parent / "numbers" / "ledger.csv")
+    judged = set(ledger.loc[~ledger["verdict"].isin(["not run", "not testable"]), "claim"])
+    assert judged
+    places = {name: page.read_text().index(f'id="{name}"') for name in read.ids}
+    starts = sorted(places[f"study-{study.name}"] for study in studies.load())
+    assert places["scoreboard"] < starts[0]
+    for study in studies.load():
+        for said in (study.title, study.source, study.says, study.predicts):
+            assert text.count(said) >= 1, said
+        for claim in study.claims:
+            start = places[f"study-{study.name}"]
+            end = min([place for place in starts if place > start], default=places["others"])
+            assert claim.statement in text
+            if claim.name in judged:
+                assert start < places[claim.name] < end, claim.name
+            else:
+                assert places[claim.name] > places["unjudged"], claim.name
+                assert claim.untestable or (claim.command or claim.needs) in text, claim.name
+        for name in study.figures:
+            assert f"figure-{name}" in read.ids
+
+
+def test_the_scoreboard_counts_the_verdicts(page: Path) -> None:
+    board = page.read_text().partition('id="scoreboard"')[2].partition("</table>")[0]
+    rows = pd.read_csv(page.parent / "numbers" / "ledger.csv")
+    fewest = rows[rows["decides"].eq(True)].groupby(["claim", "setting"])["seeds"].min().rename("fewest").reset_index()
+    ledger = rows[rows["setting"].notna()].drop_duplicates(["claim", "setting"]).merge(fewest, on=["claim", "setting"])
+    for study in studies.load():
+        own = ledger[ledger["claim"].isin([claim.name for claim in study.claims])]
+        row = next(part for part in board.split("<tr>") if f"#study-{study.name}" in part)
+        for setting, verdicts in own.groupby("setting"):
+            cell = row.partition(f'data-label="{setting}"')[2].partition("</td>")[0]
+            told = {word: int(count) for count, word in re.findall(r'title="(\d+) ([a-z: ]+)"', cell)}
+            assert told == verdicts["verdict"].value_counts().to_dict()
+            few, many = verdicts["fewest"].min(), verdicts["fewest"].max()
+            assert f"<small>{forest.seeds(int(few), int(many))}</small>" in cell
+
+
+def test_a_figure_links_to_the_claims_that_name_it_and_shows_their_marks(page: Path) -> None:
+    text = page.read_text()
+    ledger = pd.read_csv(page.parent / "numbers" / "ledger.csv").drop_duplicates(["claim", "setting"])
+    for study in studies.load():
+        for name in study.figures:
+            caption = text.partition(f'<figure id="figure-{name}"')[2].partition("</figure>")[0]
+            for claim in study.claims:
+                if claim.figure != name or not caption:
+                    continue
+                said = caption.partition(f'<a href="#{claim.name}">')[2].partition("</li>")[0]
+                words = re.findall(r'class="mark ([a-z-]+)"', said)
+                own = ledger.loc[ledger["claim"] == claim.name, "verdict"]
+                assert words == [told.rpartition(": ")[2].replace(" ", "-") for told in own]
+                assert all(f": {told}" in said for told in own)
 
 
 def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page: Path) -> None:
@@ -136,7 +161,9 @@ def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page: Path) -> N
 
 def test_the_numbers_are_those_of_the_records(page: Path, runs: Path) -> None:
     folder = page.parent / "numbers"
-    assert {path.stem for path in folder.iterdir()} >= {"ledger", "runs", *figures.names()}
+    shown = set(re.findall(r'<figure id="figure-(\w+)"', page.read_text()))
+    assert shown
+    assert {path.stem for path in folder.iterdir()} == {"ledger", "runs", *shown}
     described = pd.read_csv(folder / "runs.csv")
     assert len(described) == 20
     assert described["git_commit"].dropna().unique().tolist() == ["0123456789abcdef"]
@@ -144,11 +171,14 @@ def test_the_numbers_are_those_of_the_records(page: Path, runs: Path) -> None:
     frame = load_runs(runs)
     accuracy = frame[(frame["metric"] == "accuracy") & (frame["batch"] == "test") & (frame["step"] >= 108)]
     ends = accuracy.groupby(["norm", "seed"], observed=True)["value"].median()
-    row = ledger[(ledger["claim"] == "S1") & ledger["comparison"].str.startswith("final test")].iloc[0]
-    assert row["effect"] == pytest.approx(np.mean([ends["batch", s] - ends["none", s] for s in range(3)]))
+    rows = ledger[ledger["comparison"] == "final test accuracy, batch - none"]
+    assert len(rows)
+    for effect in rows["effect"]:
+        assert effect == pytest.approx(np.median([ends["batch", s] - ends["none", s] for s in range(3)]))
 
 
 @pytest.mark.usefixtures("few_figures")
+@pytest.mark.long
 def test_equal_runs_give_equal_pages(runs: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert main(["report", str(runs), "--out", str(tmp_path / name)]) == 0
@@ -171,20 +201,45 @@ def test_claims_and_figures_of_a_users_own(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "my_claims.py").write_text(OWN)
     (tmp_path / "my_figure.py").write_text(FIGURE.format(body="figure.subplots().plot([1, 2])"))
     (tmp_path / "broken.py").write_text(FIGURE.format(body="raise KeyError('nothing <here>')"))
-    arguments = ["--claims", "my_claims.py", "--file", "my_figure.py", "--file", "broken.py"]
-    arguments = [str(tmp_path / a) if a.endswith(".py") else a for a in arguments]
+    (tmp_path / "empty.py").write_text(FIGURE.format(body="pass").replace("return runs", "return Nothing()") + EMPTY)
+    mine = tmp_path / "me2026"
+    (mine / "figures").mkdir(parents=True)
+    (mine / "__init__.py").write_text(STUDY)
+    (mine / "claims.py").write_text(OWN.replace("mine", "theirs"))
+    (mine / "figures" / "__init__.py").touch()
+    (mine / "figures" / "in_a_study.py").write_text(FIGURE.format(body="figure.subplots()"))
+    arguments = ["--claims", "my_claims.py", "--file", "my_figure.py", "--file", "broken.py", "--file", "empty.py"]
+    arguments = [str(tmp_path / a) if a.endswith(".py") else a for a in [*arguments, "--study", str(mine)]]
     assert main(["report", str(runs), "--out", str(tmp_path), *arguments]) == 0
     read = Reader((tmp_path / "report.html").read_text())
-    assert {"mine", "figure-my_figure", "figure-broken"} <= set(read.ids)
-    assert "Linf ends lower than L2." in read.text
+    assert {"mine", "theirs", "figure-my_figure", "figure-broken", "figure-in_a_study"} <= set(read.ids)
+    assert read.ids.index("study-me2026") < read.ids.index("theirs") < read.ids.index("figure-in_a_study")
+    assert read.ids.index("study-own") < read.ids.index("mine") < read.ids.index("others")
+    assert read.ids.index("others") < read.ids.index("figure-my_figure")
+    assert "L1 ends lower than batch." in read.text
+    assert "It predicts so." in read.text
     assert "not drawn: KeyError: 'nothing <here>'" in read.text
+    assert "A figure of my own (no histogram is recorded)" in read.text
+    assert not (tmp_path / "numbers" / "empty.csv").exists()
+
+
+def test_a_figure_of_a_users_own_study_is_drawn_by_name(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "me2026"
+    (mine / "figures").mkdir(parents=True)
+    (mine / "__init__.py").write_text(STUDY)
+    (mine / "figures" / "__init__.py").touch()
+    (mine / "figures" / "in_a_study.py").write_text(FIGURE.format(body="figure.subplots()"))
+    asked = ["--study", str(mine), "--only", "in_a_study", "--out", str(tmp_path / "figures")]
+    assert main(["figures", str(runs), *asked]) == 0
+    assert str(tmp_path / "figures" / "in_a_study.svg") in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.usefixtures("few_figures")
+@pytest.mark.long
 def test_a_large_figure_becomes_dots(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from analysis import report
-
-    monkeypatch.setattr(report, "LARGEST_SVG", 1000)
+    monkeypatch.setattr(page_module, "LARGEST_SVG", 1000)
     assert main(["report", str(runs), "--out", str(tmp_path)]) == 0
     text = (tmp_path / "report.html").read_text()
     assert text.count("data:image/png") == 2
@@ -219,7 +274,7 @@ def test_in_a_browser_every_figure_is_seen_and_nothing_is_asked_for(page: Path, 
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
     untouched = opened(page)
-    assert 'id="ledger"' in untouched.stdout
+    assert 'id="scoreboard"' in untouched.stdout
     assert not [line for line in untouched.stderr.splitlines() if "CONSOLE" in line]
     # The window of a headless browser has a least width: a frame of the wanted one does not.
     text = re.sub(r"<meta http-equiv=.*?>", "", page.read_text())
@@ -236,98 +291,12 @@ def test_in_a_browser_every_figure_is_seen_and_nothing_is_asked_for(page: Path, 
     assert measured["inner"] == width
     assert measured["page"] <= width, "the page is wider than the window"
     assert measured["loaded"] == []
-    assert {box["id"] for box in measured["boxes"]} == {f"figure-{name}" for name in figures.names()}
+    shown = re.findall(r'<figure id="(figure-\w+)"', text)
+    assert {box["id"] for box in measured["boxes"]} == set(shown)
     for box in measured["boxes"]:
         assert box["shown"] > 0
         assert box["width"] >= 250, box
         assert box["height"] >= 80, box
-
-
-# ------------------------------------------------------------------------------------------------------------- card
-
-
-@pytest.mark.usefixtures("few_figures")
-def test_a_card_answers_for_one_normalisation(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["card", "l1", str(runs), "--out", str(tmp_path)]) == 0
-    path = Path(capsys.readouterr().out.strip())
-    assert path == tmp_path / "card-l1.html"
-    read = Reader(path.read_text())
-    assert read.open == []
-    text = " ".join(read.text.split())
-    assert "group" not in text
-    ledger = pd.read_csv(tmp_path / "numbers-card-l1" / "ledger.csv")
-    told = ledger[ledger["setting"].str.startswith("vgg")].drop_duplicates("claim").set_index("statement")["verdict"]
-    assert told["Does it train at all?"] == "supported"
-    assert told["Does it train faster than the plain network?"] == "supported"
-    assert told["Does it train as fast as batch normalisation?"] == "supported"
-    assert told["Is its landscape along the gradient smoother than that of the plain network?"] == "supported"
-    assert told["Is its internal covariate shift smaller than that of the plain network?"] == "contradicted"
-    linear = ledger[ledger["setting"].str.startswith("deep_linear")]
-    assert "Does it train faster than the plain network?" in set(linear["statement"])
-    assert "final training loss, none / l1" in set(linear["comparison"])
-    numbers = pd.read_csv(tmp_path / "numbers-card-l1" / "training_curves.csv")
-    assert set(numbers["norm"]) == {"none", "batch", "l1"}
-
-
-@pytest.mark.usefixtures("few_figures")
-@pytest.mark.parametrize("norm", ["batch", "none"])
-def test_a_card_of_a_reference_is_not_held_against_itself(runs: Path, tmp_path: Path, norm: str) -> None:
-    assert main(["card", norm, str(runs), "--out", str(tmp_path)]) == 0
-    ledger = pd.read_csv(tmp_path / f"numbers-card-{norm}" / "ledger.csv")
-    assert not ledger["comparison"].str.contains(f"{norm} / {norm}|{norm} - {norm}").any()
-    assert len(ledger["claim"].unique()) == 5
-
-
-# ---------------------------------------------------------------------------------------------------------- compare
-
-
-def test_comparing_two_normalisations(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "compared.csv"
-    assert main(["compare", "none", "batch", str(runs), "--csv", str(file)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == str(file)
-    table = pd.read_csv(file)
-    row = table[(table["number"] == "gradient_difference, train") & (table["model"] == "vgg_small")].iloc[0]
-    assert row["effect"] == pytest.approx(1 / 5, rel=0.05)
-    assert (row["scale"], row["seeds"]) == ("ratio", 3)
-    assert row["low"] < row["effect"] < row["high"] < 1
-    line = next(line for line in printed.splitlines() if line.startswith("gradient_difference, train"))
-    assert line.endswith("*")
-    steps = table[table["number"].str.startswith("steps to")].iloc[0]
-    assert steps["a"] > steps["b"]
-
-
-def test_comparing_two_sweeps(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = write_sweep(tmp_path / "other", norms=("none", "batch"), lrs=(0.5,), seeds=2, linear=False)
-    assert main(["compare", str(runs), str(other), "--metric", "effective_beta"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    # the learning rate is what differs: it does not pair
-    assert "data digits, model vgg_small, norm batch" in " ".join(lines)
-    betas = [line.split() for line in lines if line.startswith("effective_beta, train")]
-    assert len(betas) == 2
-    assert all(line[-2:] == ["-", "2"] for line in betas)  # two seeds: no interval
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["none", "bacth", "RUNS"], "did you mean 'batch'?"),
-        (["none", "batch", "RUNS", "--metric", "effective_bta"], "did you mean 'effective_beta'?"),
-        (["none", "batch", "RUNS", "--metric", "effective"], "did you mean 'effective_beta'?"),
-        (["none", "none", "RUNS"], "compared with itself"),
-        (["none", "batch"], "to compare normalisations name their RUNS too"),
-        (["none", "group", "RUNS"], "no run of the normalisation 'group'"),
-        (["RUNS", "RUNS/nowhere"], "no such folder"),
-        (["none", "batch", "RUNS", "--csv", "x.txt"], "must end in .csv"),
-    ],
-)
-def test_wrong_comparisons(runs: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["compare", *(a.replace("RUNS", str(runs)) for a in arguments)])
-    caught = capsys.readouterr()
-    assert code == 2
-    assert caught.out == ""
-    assert caught.err.count("\n") == 1
-    assert said in caught.err
 
 
 # ------------------------------------------------------------------------------------------------------ wrong input
@@ -349,6 +318,10 @@ def test_wrong_input_is_one_line(runs: Path, tmp_path: Path, capsys: pytest.Capt
         (["report", str(runs), "--out", str(tmp_path / "bad.py")], "cannot use"),
         (["card", "btach", str(runs)], "did you mean 'batch'?"),
         (["card", "l1"], "required"),
+        (["card", "l1,l1", str(runs)], "two different ones"),
+        (["card", "l1", str(runs), "--by", "norm.gruops"], "no run has the key"),
+        (["card", "120", str(runs), "--by", "steps"], "never held against each other"),
+        (["report", str(runs), "--study", str(tmp_path / "empty")], "no such study"),
         (["card", str(runs), "l1"], "the normalisation comes first"),
         (["table", str(runs)], "required"),
         (["table", str(tmp_path / "all.csv"), str(runs)], "named last: RUNS FILE"),
@@ -376,42 +349,10 @@ def test_damage_is_one_line_and_exit_code_1(
     folder = write_run(tmp_path, lines=log())
     (folder / damage[0]).write_text(damage[1])
     assert main(["report", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert f"{damage[0]} is damaged" in said
-    assert said.endswith("to go on without this run, move its folder elsewhere\n")
-    assert said.count("\n") == 1
-
-
-# -------------------------------------------------------------------------------------------------- the small picture
-
-
-def picture(numbers: list[float], region: Region, scale: str = "ratio") -> str:
-    term = Term("batch", steps_to_learn())
-    comparison = Comparison("x", term, region, Term("none", term.measure), scale)  # type: ignore[arg-type]
-    return forest.picture(Part(comparison, decide(np.array(numbers), region, scale, paired=True)))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "numbers", [[0.1, 0.2, 0.3], [0.0, 0.0, 0.0], [-6.9, 6.9, 6.9], [1e-9, 2e-9, 3e-9], [5.0], [0.1, 50.0, -50.0]]
-)
-@pytest.mark.parametrize("region", [Region(low=1.0), Region(high=0.5), Region(0.5, 2.0)])
-@pytest.mark.parametrize("scale", ["ratio", "difference"])
-def test_the_small_picture_stays_in_its_frame(numbers: list[float], region: Region, scale: str) -> None:
-    drawn = picture(numbers, region, scale)
-    assert drawn.count("<circle") == len(numbers)
-    places = [float(x) for x in re.findall(r'(?:cx|x1|x2|x)="([-\d.naif]+)"', drawn)]
-    assert all(0 <= x <= forest.WIDTH for x in places)
-    assert picture([], region) == ""
-
-
-def test_numbers_for_people() -> None:
-    said = [forest.number(x, "ratio") for x in (6.2996, 0.025, 1000.0, 0.001, math.nan)]
-    assert said == ["6.3×", "0.025×", "≥ 1000×", "≤ 1/1000×", ""]
-    assert [forest.number(x, "difference") for x in (0.1963, -0.5, 0.0, -1e-5)] == [
-        "+0.196",
-        "−0.500",
-        "+0.000",
-        "−1e−05",
-    ]
-    assert forest.interval(math.nan, math.nan, "ratio") == ""
-    assert forest.interval(0.5, 2.0, "ratio") == "0.5× to 2×"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert f"{folder / damage[0]} is damaged" in said.err
+    assert said.err.count("\n") == 1
+    assert "left out" not in said.err, "there is nothing that it could be left out of"
+    assert not (tmp_path / "report").exists()

@@ -17,24 +17,61 @@ from omegaconf import OmegaConf
 
 import experiments
 from experiments.errors import RunFailure, WrongInput
-from tests.conftest import sample
+from tests.conftest import partly, sample
 from tests.runs import DEEP_LINEAR, MLP, VGG, checkpoint, differences, small
 
 NETS = {"deep_linear": DEEP_LINEAR, "vgg": VGG, "mlp": MLP}
-NORMS = ["none", "batch", "noisy_batch", "noise", "l1", "linf", "weight", "batch_renorm", "layer"]
+NORMS = [
+    "none",
+    "batch",
+    "noisy_batch",
+    "noise",
+    "l1",
+    "linf",
+    "weight",
+    "batch_renorm",
+    "layer",
+    "whitening",
+    "cosine",
+]
+NORMS += ["noise norm.correlation_time=5", "batch norm.per=ghost norm.ghost_size=4"]
 OPTIMISERS = {
     "sgd": [],
     "momentum": ["optim.momentum=0.9", "optim.schedule=cosine", "optim.weight_decay=1e-3"],
     "adam": ["optim=adam"],
     "adamw": ["optim=adamw", "optim.schedule=step", "optim.milestones=[20,40]"],
 }
-MATRIX = list(itertools.product(NETS, NORMS, OPTIMISERS))
+MATRIX = [
+    (list(NETS)[(i + j) % len(NETS)], norm, optimiser)
+    for (i, norm), (j, optimiser) in itertools.product(enumerate(NORMS), enumerate(OPTIMISERS))
+]
+"""Every two of a network, a normalisation and an optimiser meet."""
+OPTIMISERS |= {
+    "few": ["optim.momentum=0.9", "optim.groups=[{match: weights, except: 'head*', random_per_channel: 2}]"],
+    "invariant": ["optim.momentum=0.9", "optim.groups=[{match: '*', except: scale_invariant, train: false}]"],
+    "sam": ["optim=sam", "optim.momentum=0.9", "optim.perturb=[gamma,beta]", "optim.rho=0.5"],
+    "sphere": ["optim=sphere", "optim.norm=null"],
+}
+CASES = [
+    ("mlp", "batch", "few"),
+    ("vgg", "batch", "few"),
+    ("vgg", "noisy_batch", "invariant"),
+    ("vgg", "noisy_batch", "sam"),
+    ("mlp", "batch", "sphere"),
+]
+"""Of what not every network and normalisation has, or would tell no more with."""
 STEPS = 60
-PROBES = ["probes=[landscape,activations]", "probes.every=10", "probes.fixed_batch=16"]
+PROBES = [
+    "probes=[landscape,activations,dynamics]",
+    "probes.spacing=progress",
+    "probes.every=10",
+    "probes.fixed_batch=16",
+]
 
 
 def overrides(net: str, norm: str, optimiser: str) -> list[str]:
-    chosen = [*NETS[net], f"norm={norm}", f"steps={STEPS}", "evaluation.every=7", "checkpoint.seconds=0.01"]
+    name, *options = norm.split()
+    chosen = [*NETS[net], f"norm={name}", *options, f"steps={STEPS}", "evaluation.every=7", "checkpoint.seconds=0.01"]
     if net == "vgg":
         chosen += ["model.dropout=0.2", "data.augment=true"]
     if optimiser != "sgd":
@@ -52,7 +89,7 @@ def processes() -> Any:
     """Fresh processes that have imported everything already, so that most kills hit training and not an import."""
     context = multiprocessing.get_context("forkserver")
     # what the digits and the first optimiser import only when needed, too
-    context.set_forkserver_preload(["experiments.runner", "sklearn.datasets", "torch._dynamo"])
+    context.set_forkserver_preload(["experiments.runs.run", "sklearn.datasets", "torch._dynamo"])
     first = context.Process(target=int)
     first.start()
     first.join()  # the imports are done, and no run's duration includes them
@@ -93,7 +130,7 @@ def assert_resumes(
     kills = kill_until_finished(processes, broken_config, random.Random(f"{net}{norm}{optimiser}"), seconds)
     (broken,) = (tmp_path / "broken").iterdir()
     one, other = checkpoint(unbroken), checkpoint(broken)
-    for part in ("step", "network", "optimiser", "generators", "log_bytes"):
+    for part in ("step", "network", "optimiser", "generators", "probes", "log_bytes"):
         assert differences(one[part], other[part], part) == []
     arrays = ["arrays.npz"] if probed else []
     for file in ("records.jsonl", "records.parquet", "fields.json", *arrays):
@@ -106,11 +143,16 @@ def assert_resumes(
 
 def test_killed_at_random_moments_and_resumed_is_bit_identical(processes: Any, tmp_path: Path) -> None:
     kills = resumed = 0
-    for number, case in enumerate(sample(MATRIX, 3)):
+    for number, case in enumerate(sample(MATRIX, 2)):
         counts = assert_resumes(processes, tmp_path / str(number), *case, probed=number == 0)
         kills, resumed = kills + counts[0], resumed + counts[1]
     assert kills > 0
     assert resumed > 0
+
+
+@pytest.mark.parametrize(("net", "norm", "optimiser"), partly(CASES, 1))
+def test_other_cases_killed_and_resumed(processes: Any, tmp_path: Path, net: str, norm: str, optimiser: str) -> None:
+    assert_resumes(processes, tmp_path, net, norm, optimiser, probed=True)
 
 
 @pytest.mark.long
@@ -160,10 +202,10 @@ class StopsItself:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    from experiments import runner
+    from experiments.runs import run as running
 
-    load = runner.load_data
-    monkeypatch.setattr(runner, "load_data", lambda *a, **k: StopsItself(load(*a, **k), step))
+    load = running.load_data
+    monkeypatch.setattr(running, "load_data", lambda *a, **k: StopsItself(load(*a, **k), step))
 
 
 def test_a_signal_stops_after_the_step_and_the_same_call_goes_on(

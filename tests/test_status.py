@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,21 +13,30 @@ import pytest
 from rich.console import Console
 
 import experiments
-from analysis import folders
+from analysis import folders, load_status
 from analysis.__main__ import main
 from analysis.status import Watch
-from experiments.launchers.local import Local
-from experiments.runner import plain_config
+from experiments.configuration import plain_config
 from experiments.sweeps.job import list_jobs
+from experiments.sweeps.launchers.local import Local
 from experiments.sweeps.sweep import announced
 from tests.runs import small
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Two finished runs, and one that says that it runs: 30 of 60 steps in 15 seconds."""
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three finished runs."""
+    folder = tmp_path_factory.mktemp("finished")
     for seed in (0, 1, 2):
-        run = experiments.run(small(tmp_path, f"seed={seed}")).path
+        experiments.run(small(folder, f"seed={seed}"))
+    return folder
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    """Two finished runs, and one that says that it runs: 30 of 60 steps in 15 seconds."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    run = sorted(tmp_path.iterdir())[-1]
     told = {"state": "running", "step": 30, "steps": 60, "from_step": 0, "since": time.time() - 15}
     status = {**json.loads((run / "status.json").read_text()), **told, "heartbeat": time.time()}
     (run / "status.json").write_text(json.dumps(status))
@@ -48,6 +58,24 @@ def test_rate_and_time_left_of_what_runs(runs: Path, capsys: pytest.CaptureFixtu
     assert watch.going_on
     assert watch.seconds_left == pytest.approx(15, abs=1)
     assert "3 runs: 2 finished, 1 running; about 15 s left" in text(watch)
+
+
+def test_experiment_and_arm_are_named_where_a_run_has_them(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(runs)]) == 0
+    assert "experiment" not in capsys.readouterr().out
+    first, second, _ = sorted(path for path in runs.iterdir() if (path / "config.json").exists())
+    for run, told in ((first, {"experiment": "depth", "arm": "all trained"}), (second, {"experiment": "depth"})):
+        described = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**described, **told}))
+    assert main(["status", str(runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"{first.name}  depth: all trained  ")
+    assert lines[2].startswith(f"{second.name}  depth  ")
+    table = load_status(runs).set_index("run")
+    assert table["arm"].fillna("").tolist() == ["all trained", "", ""]
+    watch = Watch([runs])
+    watch.look()
+    assert "depth: all trained" in text(watch)
 
 
 def test_what_a_living_sweep_has_still_to_begin_is_waiting(runs: Path) -> None:

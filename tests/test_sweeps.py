@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 
 import experiments
-from experiments.launchers.local import Local
-from experiments.runner import plain_config
+from experiments.configuration import plain_config
+from experiments.runs.folder import RunFolder
 from experiments.sweeps import plugin
 from experiments.sweeps.job import Job, Standing, list_jobs, seconds_left
+from experiments.sweeps.launchers.local import Local
 from tests.runs import small
 from tests.sweeping import (
-    SMALL,
     assert_same_results,
     kill,
     misbehaving,
     running_workers,
     runs,
+    small_jobs,
     start,
     starts,
     states,
@@ -39,94 +40,108 @@ from tests.test_lease import left_by_another_host
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four jobs, each by a process of its own kind: none of a sweep."""
-    runs_dir = tmp_path_factory.mktemp("undisturbed") / "runs"
+    """Four jobs, none of a sweep."""
+    return alone(tmp_path_factory.mktemp("undisturbed") / "runs")
+
+
+def alone(runs_dir: Path, *overrides: str) -> Path:
+    """The jobs of norm=none,batch seed=0,1, each as a run of its own in this process."""
     for norm in ("none", "batch"):
         for seed in (0, 1):
-            overrides = [o for o in SMALL if o != "-m"]
-            experiments.run(experiments.compose([*overrides, f"norm={norm}", f"seed={seed}", f"runs_dir={runs_dir}"]))
+            chosen = small_jobs(f"norm={norm}", f"seed={seed}", f"runs_dir={runs_dir}", *overrides)
+            experiments.run(experiments.compose(chosen))
     return runs_dir
 
 
 def in_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
+    """A sweep whose driver is this process; its workers are processes of their own, which take a second to start."""
     from experiments.cli import main
 
-    monkeypatch.setattr(sys, "argv", ["experiments", *SMALL, *arguments])
+    monkeypatch.setattr(sys, "argv", ["experiments", "-m", *small_jobs(*arguments)])
     code = main()
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
 
-def test_a_sweep_gives_the_bits_of_single_runs_and_then_only_what_is_added(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_sweep_gives_the_bits_of_single_runs_and_then_only_what_is_added(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "runs"
     code, output, error = sweep("norm=none,batch", "seed=0,1", runs_dir=mine)
     assert (code, error) == (0, "")
     assert output.splitlines()[-2:] == ["4 runs: 4 finished", f"  in {mine}"]
     assert_same_results(undisturbed, mine)
-    code, output, _ = sweep("norm=none,batch", "seed=0,1,2", runs_dir=mine)
+    again = ["norm=none,batch", "seed=0,1,2", f"runs_dir={mine}", "launcher.workers=1"]
+    code, output, _ = in_process(monkeypatch, capsys, *again)
     assert code == 0
     assert "4 of 6 runs are done already" in output
     assert len(runs(mine)) == 6
     assert [starts(run) for run in runs(mine)] == [1] * 6
 
 
-def test_one_job_that_raises_and_one_that_kills_itself_harm_no_other(undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_one_job_that_raises_and_one_that_kills_itself_harm_no_other(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine, own = tmp_path / "runs", misbehaving(tmp_path)
-    arguments = ["norm=raises,none,kills_itself,batch", "seed=0,1", *own]
-    code, output, error = sweep(*arguments, runs_dir=mine)
+    arguments = ["norm=raises,none,kills_itself,batch", "launcher.workers=1", f"runs_dir={mine}", *own]
+    code, output, error = in_process(monkeypatch, capsys, *arguments)
     assert code == 1
-    assert_same_results(undisturbed, mine)
+    assert_same_results(undisturbed, mine, "-seed0-")
     by_state: dict[str, list[Path]] = {}
     for run in runs(mine):
         by_state.setdefault(status(run)["state"], []).append(run)
-    assert {state: len(found) for state, found in by_state.items()} == {"finished": 4, "failed": 4}
+    assert {state: len(found) for state, found in by_state.items()} == {"finished": 2, "failed": 2}
     for run in by_state["failed"]:
         assert {"config.json", "log.txt", "traceback.txt", "status.json"} <= {file.name for file in run.iterdir()}
-        why = "RuntimeError: this normalisation never works" if "Raises" in run.name else "killed by SIGKILL"
+        why = "RuntimeError: this normalisation never works" if "-raises-" in run.name else "killed by SIGKILL"
         assert why in status(run)["message"]
         assert why in (run / "traceback.txt").read_text()
         assert f"error: {run.name}: " in error
-    assert "8 runs: 4 finished, 4 failed" in output
-    sweep(*arguments, runs_dir=mine)
-    assert [starts(run) for run in by_state["finished"]] == [1] * 4
-    assert [starts(run) for run in by_state["failed"]] == [2] * 4  # tried again
+    assert "4 runs: 2 finished, 2 failed" in output
+    assert in_process(monkeypatch, capsys, *arguments)[0] == 1
+    assert [starts(run) for run in by_state["finished"]] == [1] * 2
+    assert [starts(run) for run in by_state["failed"]] == [2] * 2  # tried again
 
 
+@pytest.mark.long
 def test_a_process_that_dies_before_there_is_a_folder_leaves_one_and_no_dirt(undisturbed: Path, tmp_path: Path) -> None:
     mine, own = tmp_path / "runs", misbehaving(tmp_path)
-    code, output, error = sweep(
-        *["norm=doubles,dies_at_once,none,batch", "seed=0,1", "launcher.workers=1", *own], runs_dir=mine
-    )
-    assert code in (1, 2)
-    assert_same_results(undisturbed, mine)
-    assert output.count("finished") >= 4
-    [dead] = [run for run in runs(mine) if "DiesAtOnce" in run.name and "seed0" in run.name]
+    code, output, error = sweep(*["norm=doubles,dies_at_once,none,batch", "launcher.workers=1", *own], runs_dir=mine)
+    assert code == 1
+    assert_same_results(undisturbed, mine, "-seed0-")
+    assert "4 runs: 3 finished, 1 failed" in output
+    [dead] = [run for run in runs(mine) if "-dies_at_once-" in run.name]
     assert status(dead)["message"] == "its process ended with exit code 7"
     assert {"config.json", "log.txt", "traceback.txt", "status.json"} <= {file.name for file in dead.iterdir()}
     assert f"error: {dead.name}: its process ended with exit code 7" in error
 
 
-def test_a_run_left_by_a_dead_host_is_waited_for_and_then_taken_over(undisturbed: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "runs"
-    assert sweep("norm=none,batch", "seed=0,1", "steps=20", runs_dir=mine)[0] == 0
+@pytest.mark.long
+def test_a_run_left_by_a_dead_host_is_waited_for_and_then_taken_over(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = alone(tmp_path / "runs", "steps=20")
     run = runs(mine)[0]
     told = {**status(run), "state": "running", "steps": 40}
     (run / "status.json").write_text(json.dumps(told))
     left_by_another_host(run, seconds_ago=0)
-    code, output, error = sweep("norm=none,batch", "seed=0,1", "lease_seconds=25", runs_dir=mine)
+    jobs = ["norm=none,batch", "seed=0,1", "launcher.workers=1", f"runs_dir={mine}", "lease_seconds=15"]
+    code, output, error = in_process(monkeypatch, capsys, *jobs)
     assert (code, error) == (0, "")
     assert "waiting for 1 runs that other processes have: " in output
     assert "process 4242 on node17, last heard of " in output
-    assert "it counts as dead after lease_seconds=25 of silence" in output
+    assert "it counts as dead after lease_seconds=15 of silence" in output
     assert_same_results(undisturbed, mine)
 
 
+@pytest.mark.long
 def test_a_diverged_job_is_tried_again_only_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["norm=none", "optim.lr=1e30,0.1", f"runs_dir={tmp_path}"]
+    arguments = ["norm=none", "optim.lr=1e30,0.1", f"runs_dir={tmp_path}", "launcher.workers=1"]
     for again, expected in ((False, 1), (False, 1), (True, 2)):
         code, output, _ = in_process(monkeypatch, capsys, *arguments, f"retry_diverged={again}")
         assert code == 0
@@ -135,6 +150,7 @@ def test_a_diverged_job_is_tried_again_only_when_asked(
         assert trained == {"diverged": expected, "finished": 1}
 
 
+@pytest.mark.long
 def test_another_default_makes_new_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,14 +159,15 @@ def test_another_default_makes_new_folders(
     for eps in ("1.0e-5", "1.0e-3"):
         yaml.write_text(f"name: batch\nfile: null\neps: {eps}\n")
         arguments = ["norm=mine", "seed=0,1", f"runs_dir={tmp_path / 'runs'}", "--config-dir", str(tmp_path)]
-        assert in_process(monkeypatch, capsys, *arguments)[0] == 0
+        assert in_process(monkeypatch, capsys, *arguments, "launcher.workers=1")[0] == 0
     assert len(runs(tmp_path / "runs")) == 4
     assert [starts(run) for run in runs(tmp_path / "runs")] == [1] * 4
 
 
+@pytest.mark.long
 def test_two_sweeps_at_once_train_each_job_once(undisturbed: Path, tmp_path: Path) -> None:
     mine = tmp_path / "runs"
-    both = [start("norm=none,batch", "seed=0,1", runs_dir=mine) for _ in range(2)]
+    both = [start("norm=none,batch", "seed=0,1", "launcher.workers=1", runs_dir=mine) for _ in range(2)]
     for process in both:
         output, error = process.communicate(timeout=240)
         assert (process.returncode, error) == (0, "")
@@ -159,10 +176,15 @@ def test_two_sweeps_at_once_train_each_job_once(undisturbed: Path, tmp_path: Pat
     assert [times_trained(run) for run in runs(mine)] == [1] * 4
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "runs"
-    process = start("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=mine)
-    wait_until(lambda: any(status(run).get("step", 0) > 50 for run in runs(mine)))
+    longer = ["steps=2000", "evaluation.every=500"]
+    process = start("norm=none,batch", "seed=0,1", *longer, runs_dir=mine)
+    wait_until(lambda: bool(running_workers(mine)))
+    time.sleep(0.3)  # for a first step
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -172,16 +194,19 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     saved = [status(run)["checkpoint"] for run in runs(mine) if status(run)["state"] == "interrupted"]
     assert saved
     assert min(saved) > 0
-    assert sweep("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=mine)[0] == 0
+    jobs = ["norm=none,batch", "seed=0,1", "launcher.workers=1", f"runs_dir={mine}"]
+    assert in_process(monkeypatch, capsys, *jobs, *longer)[0] == 0
     told = [json.loads((run / "provenance.json").read_text())["starts"] for run in runs(mine)]
     assert any(len(started) == 2 and started[1]["from_step"] > 0 for started in told)
-    assert sweep("norm=none,batch", "seed=0,1", "steps=12000", runs_dir=tmp_path / "again")[0] == 0
-    assert_same_results(tmp_path / "again", mine)
+    assert_same_results(alone(tmp_path / "again", *longer), mine)
 
 
-def test_a_worker_that_was_told_to_stop_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_worker_that_was_told_to_stop_leaves_a_run_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "runs"
-    process = start("norm=none,batch", "steps=2000", runs_dir=mine)
+    process = start("norm=none,batch", "steps=2000", "evaluation.every=500", runs_dir=mine)
     wait_until(lambda: bool(running_workers(mine)))
     os.kill(running_workers(mine)[0], signal.SIGTERM)
     output, error = process.communicate(timeout=120)
@@ -189,7 +214,8 @@ def test_a_worker_that_was_told_to_stop_leaves_a_run_to_go_on_with(tmp_path: Pat
     assert "2 runs: 1 finished, 1 interrupted" in output
     assert "stopped by a signal" in error
     assert sorted(states(mine).values()) == ["finished", "interrupted"]
-    assert sweep("norm=none,batch", "steps=2000", runs_dir=mine)[0] == 0
+    jobs = ["norm=none,batch", "steps=2000", "evaluation.every=500", "launcher.workers=1", f"runs_dir={mine}"]
+    assert in_process(monkeypatch, capsys, *jobs)[0] == 0
     assert sorted(starts(run) for run in runs(mine)) == [1, 2]
 
 
@@ -226,7 +252,8 @@ def disturbed(folder: Path, arguments: list[str], kills: int, draw: random.Rando
             if process.poll() is None and happened < kills:
                 process.kill()
                 happened += 1
-            process.communicate()
+            _, error = process.communicate()
+            assert process.returncode != 2, error
             if process.returncode in (0, 1):
                 break
         process = start(*arguments, runs_dir=runs_dir)  # what a killed worker left as failed is tried again
@@ -244,14 +271,15 @@ def check_disturbed(reference: Path, runs_dirs: list[Path]) -> None:
                 assert times_trained(run) == 1, run
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    assert sweep(*SHORT_JOBS, runs_dir=tmp_path / "reference")[0] == 0
+    alone(tmp_path / "reference", *SHORT_JOBS[2:])
     check_disturbed(tmp_path / "reference", disturbed(tmp_path, SHORT_JOBS, 3, random.Random(1)))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_fifty_kills_lose_and_repeat_nothing_though_some_jobs_misbehave(tmp_path: Path) -> None:
+def test_many_kills_lose_and_repeat_nothing_though_some_jobs_misbehave(tmp_path: Path) -> None:
     own = misbehaving(tmp_path)
     arguments = [*LONG_JOBS, *own]
     arguments[0] += ",raises,kills_itself"
@@ -260,17 +288,18 @@ def test_fifty_kills_lose_and_repeat_nothing_though_some_jobs_misbehave(tmp_path
     arguments[1] = "seed=0,1,2"
     assert sweep(*arguments, runs_dir=tmp_path / "reference", timeout=900)[0] == 1
     assert set(states(tmp_path / "reference").values()) == {"finished", "failed", "diverged"}
-    check_disturbed(tmp_path / "reference", disturbed(tmp_path, arguments, 50, random.Random(2)))
+    check_disturbed(tmp_path / "reference", disturbed(tmp_path, arguments, 15, random.Random(2)))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_fifty_kills_of_thirty_probed_jobs_lose_and_repeat_nothing(tmp_path: Path) -> None:
+def test_many_kills_of_thirty_probed_jobs_lose_and_repeat_nothing(tmp_path: Path) -> None:
     assert sweep(*LONG_JOBS, runs_dir=tmp_path / "reference", timeout=900)[0] == 0
     assert len(runs(tmp_path / "reference")) == 30
-    check_disturbed(tmp_path / "reference", disturbed(tmp_path, LONG_JOBS, 50, random.Random(3)))
+    check_disturbed(tmp_path / "reference", disturbed(tmp_path, LONG_JOBS, 15, random.Random(3)))
 
 
+@pytest.mark.long
 def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,10 +310,10 @@ def test_the_dry_listing_says_what_stands_where_and_touches_nothing(
     assert "4 runs: 4 missing\n4 to do: about " in output
     assert "(from steps timed just now)" in output
     assert not (tmp_path / "runs").exists()
-    assert in_process(monkeypatch, capsys, "norm=none", "seed=0,1", here)[0] == 0
+    assert in_process(monkeypatch, capsys, "norm=none", "seed=0,1", here, "launcher.workers=1")[0] == 0
     before = sorted((tmp_path / "runs").rglob("*"))
     run = runs(tmp_path / "runs")[0]
-    held = experiments.store.RunFolder(tmp_path / "runs" / run.name, 60)
+    held = RunFolder(tmp_path / "runs" / run.name, 60)
     told = {**status(run), "state": "running", "step": 7, "pid": 1}
     (run / "status.json").write_text(json.dumps(told))
     code, output, _ = in_process(monkeypatch, capsys, "norm=none,batch", "seed=0,1", here, "dry=true")
@@ -343,23 +372,27 @@ def test_a_place_that_cannot_be_written_is_told_once(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     code, _, error = in_process(monkeypatch, capsys, "seed=0,1", f"runs_dir={tmp_path / 'file' / 'runs'}")
-    assert code == 1
+    assert code == 2
     assert error.count("\n") == 1
     assert f"runs_dir={tmp_path / 'file' / 'runs'}: cannot write there: Not a directory" in error
 
 
-def test_the_report_is_written_though_a_job_failed(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_the_report_is_written_though_a_job_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = misbehaving(tmp_path)
-    code, output, _ = sweep("norm=none,raises", "seed=0", "report=true", *own, runs_dir=tmp_path / "runs")
+    jobs = ["norm=none,raises", "launcher.workers=1", f"runs_dir={tmp_path / 'runs'}", *own]
+    code, output, _ = in_process(monkeypatch, capsys, *jobs, "report=true")
     assert code == 1
     assert (tmp_path / "runs" / "report" / "index.html").exists() or list((tmp_path / "runs").glob("report/*.html"))
     assert "2 runs: 1 finished, 1 failed" in output
 
 
+@pytest.mark.long
 def test_jobs_are_composed_as_hydra_composes_them() -> None:
     """Values are put into a composed configuration; Hydra would compose every job anew."""
     from hydra import initialize_config_dir
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
@@ -368,18 +401,19 @@ def test_jobs_are_composed_as_hydra_composes_them() -> None:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(experiments.composition.config_directory()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
         sweeper = plugin.SuiteSweeper()
         sweeper.loader = loader
         from hydra.types import RunMode
 
-        sweeper.config = loader.load_configuration("config", ["experiment=figure4", "scale=full"], RunMode.MULTIRUN)
+        sweeper.config = loader.load_configuration(
+            "config", ["experiment=santurkar2018/vgg_batch", "scale=full"], RunMode.MULTIRUN
+        )
         with_config_name = sweeper.config.hydra.job
         OmegaConf.set_readonly(sweeper.config.hydra, False)
         with_config_name.config_name = "config"
         jobs = [
             [
-                "experiment=figure4",
+                "experiment=santurkar2018/vgg_batch",
                 f"scale={scale}",
                 f"norm={norm}",
                 f"seed={seed}",
@@ -393,7 +427,7 @@ def test_jobs_are_composed_as_hydra_composes_them() -> None:
             for n in ("null", "64")
         ]
         jobs += [["probes=[ics,gradients]", "+model.extra={a: 1}", "probes.at=[0,2]", "norm.eps=1e-3"]]
-        composed = list(sweeper._compose(jobs, OverridesParser.create(config_loader=loader)))
+        composed = list(sweeper._compose([(None, job) for job in jobs], OverridesParser.create(config_loader=loader)))
     for job, config in zip(jobs, composed, strict=True):
         expected = experiments.compose(job)
         assert OmegaConf.to_container(config, resolve=True) == OmegaConf.to_container(expected, resolve=True), job
@@ -439,6 +473,7 @@ def test_small_jobs_share_a_gpu_and_large_ones_do_not(tmp_path: Path, monkeypatc
     assert Local(tmp_path, workers=2)._places(on_cpu) == [{}, {}]
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_between_jobs_is_replaced(tmp_path: Path) -> None:
     jobs = list_jobs([(str(seed), plain_config(small(tmp_path, f"seed={seed}"))) for seed in range(4)])
     launcher = Local(tmp_path, workers=1)

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 import experiments
+from experiments.building import build_training
+from experiments.configuration import plain_config
 from experiments.data import load_data
+from experiments.errors import WrongInput
 from experiments.models import build_model
 from experiments.norms import NORMS
 from experiments.optimisers import build_optimiser, learning_rate_schedule
-from experiments.probing import ProbeRecorder
-from experiments.runner import build_training, plain_config
+from experiments.runs.records import ProbeRecorder
 from experiments.train import data_loss
 from probes.objective import Objective, weight_matrices
 from tests.runs import checkpoint, differences, small
@@ -82,6 +84,29 @@ def test_loss_reductions_and_penalty() -> None:
     squares = ((output - values).numpy() ** 2).sum(1)
     assert data_loss("regression", "sum")(output, values).item() == pytest.approx(squares.sum())
     assert data_loss("regression", "mean")(output, values).item() == pytest.approx(squares.mean())
+
+
+def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) -> None:
+    output, labels = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    squares = sum(((output[i].numpy() - np.eye(3)[label]) ** 2).sum() for i, label in enumerate(labels.tolist()))
+    for criterion, factor in (("squared_error", 1.0), ("half_squared_error", 0.5)):
+        of_sum, of_mean = (data_loss("classification", r, criterion)(output, labels).item() for r in ("sum", "mean"))
+        assert of_sum == pytest.approx(factor * squares)
+        assert of_mean == pytest.approx(factor * squares / 5)
+    values = torch.randn(5, 3)
+    halved = data_loss("regression", "mean", "half_squared_error")(output, values).item()
+    assert halved == pytest.approx(((output - values) ** 2).sum().item() / 10)
+    path = experiments.run(small(tmp_path, "optim.criterion=half_squared_error", "optim.lr=0.01", "steps=20")).path
+    told = records(path)
+    assert told[-1]["values"]["data_loss"] < told[0]["values"]["data_loss"]
+    assert set(told[-1]["values"]) >= {"accuracy", "test_accuracy"}
+    assert json.loads((path / "fields.json").read_text())["training"]["loss"]["unit"].startswith("half squared error, ")
+    for wrong, line in {
+        ("optim.criterion=mse",): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, squared_error",
+        ("optim.criterion=cross_entropy", "data=gaussian", "model=deep_linear"): "have values as targets, not classes",
+    }.items():
+        with pytest.raises(WrongInput, match=line):
+            experiments.run(small(tmp_path, *wrong))
 
 
 def test_the_penalty_counts_weights_and_neither_biases_nor_gamma_and_beta() -> None:
@@ -149,6 +174,21 @@ def test_evaluation_moves_nothing(tmp_path: Path) -> None:
     one, other = checkpoint(often.path), checkpoint(seldom.path)
     for part in ("network", "optimiser", "generators"):
         assert differences(one[part], other[part], part) == []
+
+
+def test_evaluation_draws_from_no_generator_that_training_draws_from(tmp_path: Path) -> None:
+    """A user's normalisation that draws in both modes: how often it is evaluated changes no bit of training."""
+    (tmp_path / "own.py").write_text(
+        "import random\nimport numpy as np\nimport torch\nfrom torch import nn\nclass Draws(nn.Module):\n"
+        "    def __init__(self, layer):\n        super().__init__()\n"
+        "    def forward(self, x):\n"
+        "        return x * (1 + 0.1 * (torch.rand(()).item() + random.random() + np.random.rand()))\n"
+    )
+    own = ["norm=none", "norm.name=Draws", f"norm.file={tmp_path}/own.py", "steps=7", "evaluation.every=1"]
+    seldom, often = (
+        experiments.run(small(tmp_path / str(every), *own, f"evaluation.test_every={every}")).path for every in (100, 1)
+    )
+    assert differences(checkpoint(seldom)["network"], checkpoint(often)["network"]) == []
 
 
 def test_test_accuracy_is_that_of_evaluation_mode_over_the_whole_test_set(tmp_path: Path) -> None:

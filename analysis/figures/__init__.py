@@ -1,38 +1,52 @@
-"""Figures by name. A figure is one file of this folder, in two halves: `compute` makes arrays, `draw` draws them.
+"""Figures by name. A figure is one file, in two halves: `compute` makes arrays, `draw` draws them.
 
-A module here, say `fig04_landscape`, holds
+A study's figures lie in its folder, `analysis/studies/<name>/figures/`; those of no study lie here. Such a file holds
 
     TITLE, CAPTION, EXPECTED                what the figure shows; what is seen; what is claimed or would be expected
     compute(runs: Runs) -> data             a data class of arrays, from the runs' records and arrays
     draw(data, figure: Figure) -> None      on a given, empty matplotlib figure; sets its size
     data.table() -> DataFrame               the numbers behind it
+    data.empty: str                         "" if there is something to draw, else what is missing
+    data.panels() -> list[PanelDisplay]     its panels, to be had alone
 
 and is found by its file name. `compute` and `draw` take runs without what they need and then say what is missing.
-A user's own figure is such a file anywhere; CAPTION, EXPECTED and `table` may be left out of it.
+A user's own figure is such a file anywhere, in a study or by its path; all but TITLE, `compute` and `draw` may be left
+out of it.
+
+    figures.show("fig04_landscape", runs)                                     the whole figure
+    figures.numbers("fig04_landscape", runs)                                  its numbers, a DataFrame
+    figures.draw("fig04_landscape", runs, panel="beta", setting="0.1", ax=ax)     one panel, on axes of one's own
+
+`draw` computes once: the object that it gives can `.plot(ax)` again elsewhere, and `.table()` has the panel's numbers.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
-import os
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis import studies
+from analysis.drawing.display import PanelDisplay, Picture, one_of
 from analysis.errors import WrongInput, near_miss
-from analysis.figures._runs import Runs
+from analysis.files import replace
 from analysis.loader import Folders
+from analysis.runs import Runs
 from analysis.style import house
 
-__all__ = ["Picture", "Runs", "from_file", "get", "lay_out", "names", "show", "write"]
+__all__ = [
+    "PanelDisplay", "Picture", "Runs", "draw", "from_file", "get", "lay_out", "names", "numbers", "panels", "show",
+    "write",
+]  # fmt: skip
 
 # Nothing of the day or the machine goes into a file: equal runs give equal bytes.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -54,30 +68,80 @@ class FigureModule(Protocol):
     def draw(self, data: Any, figure: Figure) -> None: ...
 
 
-def names() -> list[str]:
-    """The names of all figures: those of the paper by number, then the others."""
+def names(known: Iterable[studies.Study] | None = None) -> list[str]:
+    """The names of all figures: the studies' own, study by study, then those of no study.
+
+    Args:
+        known: the studies, where a user's own are among them.
+
+    Raises:
+        WrongInput: as `refuse_taken`.
+    """
+    known = studies.load() if known is None else list(known)
+    refuse_taken(known)
+    return [*_homes(known), *_generic()]
+
+
+def refuse_taken(known: Iterable[studies.Study]) -> None:
+    """Raises WrongInput where a study's figure has the name of one of no study."""
+    homes = _homes(known)
+    for name in _generic():
+        if name in homes:
+            raise WrongInput(
+                f"figure {name!r} of study {homes[name].name!r}: there is one already; give it another name"
+            )
+
+
+def _generic() -> list[str]:
     found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     return sorted(found)
 
 
-def get(name: str) -> FigureModule:
-    """The figure of this name. Raises WrongInput with the nearest name."""
-    if name not in names():
+def _homes(known: Iterable[studies.Study] | None) -> dict[str, studies.Study]:
+    return {name: study for study in (studies.load() if known is None else known) for name in study.figures}
+
+
+def get(name: str, known: Iterable[studies.Study] | None = None) -> FigureModule:
+    """The figure of this name, of the suite's studies or of those that are `known`.
+
+    Raises:
+        WrongInput: there is none, with the nearest name; a user's figure lacks something.
+    """
+    homes = _homes(known)
+    if name in homes:
+        return _checked(homes[name].figure(name), f"{homes[name].name}/figures/{name}.py")
+    if name not in _generic():
         numbered = re.fullmatch(r"(?:fig(?:ure)?)?[ _.]*(\d+)(?:_.*)?", name, re.IGNORECASE)
-        meant = f"fig{int(numbered[1]):02d}_" if numbered else name  # "figure4", as its experiment is called
-        raise WrongInput(f"unknown figure {name!r}; {near_miss(meant, names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+        meant = f"fig{int(numbered[1]):02d}_" if numbered else name  # "figure4", as publications call it
+        raise WrongInput(f"unknown figure {name!r}; {near_miss(meant, [*homes, *_generic()])}")
+    return _checked(importlib.import_module(f"{__name__}.{name}"), name)
 
 
-def from_file(path: str | Path) -> tuple[str, FigureModule]:
+def _checked(module: Any, where: str | Path) -> FigureModule:
+    """What a figure's file must hold, of ours and of a user's own alike."""
+    lacking = [name for name in ("TITLE", "compute", "draw") if not hasattr(module, name)]
+    if lacking:
+        raise WrongInput(
+            f"{where}: a figure needs TITLE, compute(runs) and draw(data, figure); missing: {', '.join(lacking)}"
+        )
+    module.CAPTION, module.EXPECTED = (getattr(module, name, "") for name in ("CAPTION", "EXPECTED"))
+    return cast(FigureModule, module)
+
+
+def from_file(path: str | Path, known: Iterable[studies.Study] | None = None) -> tuple[str, FigureModule]:
     """Name and module of a user's own figure, from the user's own file; its name is the file's.
 
-    Raises WrongInput: no such file, one that cannot be imported, a name that is taken, something missing.
+    Args:
+        path: of the file.
+        known: the studies, whose figures' names are taken.
+
+    Raises:
+        WrongInput: no such file, one that cannot be imported, a name that is taken, something missing.
     """
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
         raise WrongInput(f"no such figure file: {path.absolute()}; give a Python file")
-    if path.stem in names():
+    if path.stem in [*_homes(known), *_generic()]:
         raise WrongInput(f"{path}: there is a figure {path.stem!r} already; give the file another name")
     spec = importlib.util.spec_from_file_location(f"user_figure_{path.stem}", path)
     assert spec is not None
@@ -87,35 +151,82 @@ def from_file(path: str | Path) -> tuple[str, FigureModule]:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises
         raise WrongInput(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    lacking = [name for name in ("TITLE", "compute", "draw") if not hasattr(module, name)]
-    if lacking:
-        raise WrongInput(
-            f"{path}: a figure needs TITLE, compute(runs) and draw(data, figure); missing: {', '.join(lacking)}"
-        )
-    module.CAPTION, module.EXPECTED = (getattr(module, name, "") for name in ("CAPTION", "EXPECTED"))
-    return path.stem, module
+    return path.stem, _checked(module, path)
 
 
-class Picture(Figure):
-    """A matplotlib figure that Jupyter shows when it is the last line of a cell; its layout is constrained."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"layout": "constrained", **options})
-
-    def _repr_png_(self) -> bytes:
-        png = io.BytesIO()
-        with house():
-            self.savefig(png, format="png", dpi=110)
-        return png.getvalue()
+def _module(name: str | Path) -> FigureModule:
+    """A figure by its name, or a user's own by the path of its file."""
+    return from_file(name)[1] if Path(name).suffix == ".py" else get(str(name))
 
 
-def show(name: str, runs: Runs | pd.DataFrame | Folders) -> Picture:
-    """The figure of this name, computed and drawn, for a notebook. Raises WrongInput for an unknown name."""
-    module = get(name)
+def show(name: str | Path, runs: Runs | pd.DataFrame | Folders) -> Picture:
+    """A figure, computed and drawn, for a notebook.
+
+    Args:
+        name: of the figure; or the path of a user's own, as everywhere here.
+        runs: `Runs`, which several figures may share; or a path; or a table, which has no arrays.
+
+    Raises:
+        WrongInput: there is no such figure.
+    """
+    module = _module(name)
     data, picture = module.compute(Runs.of(runs)), Picture()
     with house():
         module.draw(data, picture)
     return picture
+
+
+def numbers(name: str | Path, runs: Runs | pd.DataFrame | Folders) -> pd.DataFrame:
+    """The numbers of a figure, in long form: what is drawn, by setting, quantity, arm and step.
+
+    Raises:
+        WrongInput: there is no such figure, or it is a user's own without a table.
+    """
+    data = _module(name).compute(Runs.of(runs))
+    if not hasattr(data, "table"):
+        raise WrongInput(f"figure {name}: what its compute gives has no table()")
+    table: pd.DataFrame = data.table()
+    return table
+
+
+def panels(name: str | Path, runs: Runs | pd.DataFrame | Folders) -> list[PanelDisplay]:
+    """All panels of a figure, each of which can be drawn alone.
+
+    Raises:
+        WrongInput: there is no such figure; it has no single panels; there is nothing to draw.
+    """
+    data = _module(name).compute(Runs.of(runs))
+    if not hasattr(data, "panels"):
+        raise WrongInput(f"figure {name}: has no single panels; figures.show draws it whole")
+    found: list[PanelDisplay] = data.panels()
+    if not found:
+        raise WrongInput(f"figure {name}: nothing to draw: {getattr(data, 'empty', '') or 'it has no panels'}")
+    return found
+
+
+def draw(
+    name: str | Path,
+    runs: Runs | pd.DataFrame | Folders,
+    panel: str | None = None,
+    *,
+    setting: str | None = None,
+    ax: Axes | None = None,
+) -> PanelDisplay:
+    """One panel of a figure, drawn on axes of one's own.
+
+    Args:
+        name, runs: as in `show`.
+        panel: a part of its name, whatever the case; Greek letters may be spelled out ("beta").
+        setting: a part of the setting's label, where there are several settings.
+        ax: where to; None: on a picture of its own.
+
+    Returns:
+        The panel: `.plot(ax)` draws it again, `.table()` has its numbers, `.ax` is where it is.
+
+    Raises:
+        WrongInput: as `panels`; no panel has these parts, or several have, with all that there are.
+    """
+    return one_of(panels(name, runs), panel, setting).plot(ax)
 
 
 def write(
@@ -137,9 +248,9 @@ def write(
         module.draw(data, figure)
         lay_out(figure)
         for kind, metadata in _METADATA.items():
-            paths.append(_replace(folder / f"{name}.{kind}", partial(figure.savefig, format=kind, metadata=metadata)))
-    if hasattr(data, "table"):
-        paths.append(_replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
+            paths.append(replace(folder / f"{name}.{kind}", partial(figure.savefig, format=kind, metadata=metadata)))
+    if callable(getattr(data, "table", None)):  # of a user's own it may be anything
+        paths.append(replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
     return paths
 
 
@@ -149,13 +260,3 @@ def lay_out(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
-
-
-def _replace(path: Path, save: Callable[[Path], Any]) -> Path:
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

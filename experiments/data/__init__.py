@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from experiments.data.arrays import Arrays, check_arrays, content_hash, stratified_draw
+from experiments.data.arrays import Arrays, check_arrays, stratified_draw
 from experiments.data.batches import Batch, Data, DataSpec, Options
+from experiments.discovery import Registry
 from experiments.errors import WrongInput, near_miss
-from experiments.registry import Registry, build
+from experiments.options import build
 from probes.randomness import seeded_generator
 
 __all__ = ["DATA", "Arrays", "Batch", "Data", "DataSpec", "Options", "StandIn", "load_data", "stratified_draw"]
@@ -90,8 +91,7 @@ def _from_user(name: str, file: Any, loader: Callable[..., Arrays], seed: int, o
     arrays = check_arrays(f"data.name={name} of {file}", build("data", loader, (seed,), options))
     if arrays.fingerprint:
         return arrays
-    contents = (arrays.inputs_train, arrays.targets_train, arrays.inputs_test, arrays.targets_test)
-    return replace(arrays, fingerprint=content_hash(*contents, arrays.classes))
+    return replace(arrays, fingerprint=arrays.content_hash())
 
 
 def _standing_in(loader: Callable[..., Arrays], shape: StandIn, train: int, test: int) -> Callable[..., Arrays]:

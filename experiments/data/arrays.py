@@ -33,6 +33,19 @@ class Arrays:
     configuration and the seed."""
     label: str | None = None
     """What the data are called in results if the configuration has no data.label; None: the data set's name."""
+    domains: tuple[str, ...] | None = None
+    """Names of the domains, in the order of their numbers; None where samples are of none."""
+    domains_train: Tensor | None = None
+    """Each training sample's domain, int64 (samples,) in [0, len(domains)); likewise of the test samples. Each domain
+    has samples of both."""
+    domains_test: Tensor | None = None
+
+    def content_hash(self) -> str:
+        """:func:`content_hash` of these."""
+        contents = (self.inputs_train, self.targets_train, self.inputs_test, self.targets_test)
+        if self.domains is None or self.domains_train is None or self.domains_test is None:
+            return content_hash(*contents, self.classes)
+        return content_hash(*contents, self.classes, (self.domains, self.domains_train, self.domains_test))
 
 
 def content_hash(
@@ -41,13 +54,19 @@ def content_hash(
     inputs_test: Tensor,
     targets_test: Tensor,
     classes: tuple[str, ...] | None,
+    domains: tuple[tuple[str, ...], Tensor, Tensor] | None = None,
 ) -> str:
     """SHA-256, hexadecimal, over shapes, types and values of the arrays and over the class names.
 
-    It doesn't depend on where the data lie or how they were packed.
+    Where there are domains (their names, those of the training and of the test samples), over these too. It doesn't
+    depend on where the data lie or how they were packed.
     """
-    arrays = (inputs_train, targets_train, inputs_test, targets_test)
-    layout = {"classes": classes, "arrays": [[str(array.dtype), *array.shape] for array in arrays]}
+    arrays = [inputs_train, targets_train, inputs_test, targets_test]
+    named: dict[str, Any] = {}
+    if domains is not None:
+        arrays += domains[1:]
+        named = {"domains": domains[0]}
+    layout = {"classes": classes, "arrays": [[str(array.dtype), *array.shape] for array in arrays], **named}
     digest = hashlib.sha256(json.dumps(layout).encode())
     for array in arrays:
         digest.update(array.contiguous().numpy().data)
@@ -124,9 +143,47 @@ def check_arrays(key: str, arrays: Any) -> Arrays:
             raise WrongInput(
                 f"{key}: {name}_train and {name}_test must have equal shapes per sample, not {train} and {test}"
             )
+    _check_domains(key, arrays)
     return arrays
 
 
-def one_line(error: BaseException) -> str:
+def _check_domains(key: str, arrays: Arrays) -> None:
+    names = arrays.domains
+    if names is None:
+        if arrays.domains_train is not None or arrays.domains_test is not None:
+            raise WrongInput(f"{key}: domains must be a tuple of texts where samples have domains, not None")
+        return
+    if not (isinstance(names, tuple) and names and all(isinstance(name, str) for name in names)):
+        raise WrongInput(f"{key}: domains must be a tuple of texts, or None, not {names!r}")
+    if len(set(names)) < len(names):
+        raise WrongInput(f"{key}: domains must have names of their own, not {names!r}")
+    for part in ("train", "test"):
+        found, samples = getattr(arrays, f"domains_{part}"), len(getattr(arrays, f"inputs_{part}"))
+        if not (isinstance(found, Tensor) and found.dtype == torch.int64 and found.shape == (samples,)):
+            told = f"{str(found.dtype)[6:]} {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)
+            raise WrongInput(f"{key}: domains_{part} must be int64 ({samples},), one for each sample, not {told}")
+        if not (int(found.min()) >= 0 and int(found.max()) < len(names)):
+            raise WrongInput(f"{key}: domains_{part} must be in 0..{len(names) - 1} for {len(names)} domains")
+        refuse_empty_domains(key, part, names, found)
+
+
+def refuse_empty_domains(key: str, part: str, names: tuple[str, ...], domains: Tensor) -> None:
+    """Refuses samples among which a domain has none.
+
+    Args:
+        key: what is to be changed, for the error line.
+        part: train or test.
+        names: of the domains.
+        domains: int64 (samples,).
+
+    Raises:
+        WrongInput: one has none; it is named.
+    """
+    for domain, name in enumerate(names):
+        if not (domains == domain).any():
+            raise WrongInput(f"{key}: domain {name!r} has no {'training' if part == 'train' else part} samples")
+
+
+def in_words(error: BaseException) -> str:
     """The kind and message of ``error`` without line breaks, to stand within an error line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.data.arrays import Arrays, stratified_draw
+from experiments.data.arrays import Arrays, refuse_empty_domains, stratified_draw
+from experiments.data.labels import with_noise
+from experiments.data.orders import Chosen, GroupedBy, Order, Samples, build_order
+from experiments.data.standardising import Standardise, treatment
 from experiments.errors import WrongInput
 from probes.randomness import seeded_generator
 
@@ -38,9 +42,31 @@ class Batch:
     """
 
     step: int
-    """The training step that the batch belongs to; -1 for test and fixed batches, which belong to none."""
+    """The training step that the batch belongs to; -1 for test and other batches that belong to none."""
     inputs: Tensor
     targets: Tensor
+    domain: Tensor | None = None
+    """Each sample's domain, int64 (samples,), where the data have domains."""
+
+
+class _Part(NamedTuple):
+    """Samples as they are stored; inputs are made ready when they are asked for."""
+
+    inputs: Tensor
+    targets: Tensor
+    domain: Tensor | None
+
+    def at(self, chosen: Tensor | slice) -> _Part:
+        """Some of them."""
+        return _Part(*(None if part is None else _rows(part, chosen) for part in self))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> _Part:
+        """The same on a device."""
+        return _Part(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+
+
+def _rows(values: Tensor, chosen: Tensor | slice) -> Tensor:
+    return values[chosen] if isinstance(chosen, slice) else values.index_select(0, chosen)
 
 
 @dataclass(frozen=True)
@@ -48,20 +74,36 @@ class Options:
     """What the configuration says about any data set, besides the options of its loader.
 
     Args:
-        subset: training samples to keep, a fixed draw with each class's share that no seed changes; null keeps all.
+        subset: training samples to keep, a fixed draw with each class's share (in each domain) that no seed changes;
+            null keeps all.
             Its statistics standardise the data, test set included.
         test_subset: the same for the test set.
         augment: random crop of the image padded by 4 black pixels, and horizontal flip with probability 1/2, both
             drawn anew for every sample and step; images only.
-        standardise: subtract the mean and divide by the standard deviation of each channel over the training data;
-            otherwise bytes are divided by 255. Of images only: regression data are used as they are.
+        standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
+            data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
+            255; whitened: all values of an image together are centred and decorrelated, to a covariance that is the
+            identity (:func:`experiments.data.standardising.whitening_of`). Of images: regression data are used as they
+            are whether true or false; centred goes by coordinate, whitened by all of them.
+        order: which samples are in which batch, by name (:mod:`experiments.data.orders`).
+        order_file: a user's Python file that has the order; null: it is one of the suite's.
+        grouped_by: what an order that tells groups apart goes by, class or domain; null: by domain where the data have
+            domains, else by class. Classes are those of the labels that are trained on.
+        groups_per_batch: how many of them a batch has, for the orders that ask; null: all.
+        label_noise: share of the training labels, from 0 to 1, that are replaced by another class, drawn from the seed;
+            those of the test set stay as they are.
         label: what the data are called in results; null: as the data set says, else its name.
     """
 
     subset: int | None = None
     test_subset: int | None = None
     augment: bool = False
-    standardise: bool = True
+    standardise: Standardise = True
+    order: str = "reshuffled"
+    order_file: str | None = None
+    grouped_by: GroupedBy | None = None
+    groups_per_batch: int | None = None
+    label_noise: float = 0.0
     label: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,21 +116,21 @@ class Options:
 class Data:
     """A data set on its device, and the batches drawn from it.
 
-    Training runs over the data in epochs of n // batch_size whole batches, each epoch in an order of its own; the
-    samples that do not fill a batch wait for the next order. Order and augmentation are drawn on the CPU from
-    (seed, epoch) and (seed, step), so that they are the same on every device and torch's global generators stay as
-    they are.
+    Training runs over the data in whole batches, in the order that ``options.order`` names. Order and augmentation are
+    drawn on the CPU as functions of (seed, step), so that they are the same on every device and torch's global
+    generators stay as they are.
 
     Args:
         arrays: the data, checked (:func:`experiments.data.arrays.check_arrays`).
         seed: the run's seed.
         batch_size: samples in a batch; None: every batch is the whole training set in its own order.
         device: where the data live and the batches are made.
-        options: subset, augmentation, standardisation and label.
+        options: subset, augmentation, standardisation, order and label.
         name: the data set's name, for results and error lines.
 
     Raises:
-        WrongInput: a batch or subset larger than the data, or augmentation of data that are no images.
+        WrongInput: a batch or subset larger than the data, augmentation of data that are no images, or an order that
+            these batches cannot have.
     """
 
     def __init__(
@@ -104,9 +146,10 @@ class Data:
         images = arrays.classes is not None
         if options.augment and not images:
             raise WrongInput(f"data.augment=true: only images can be cropped and flipped, and {name} has none")
-        train = _subset(arrays.inputs_train, arrays.targets_train, options.subset, images, "subset", name)
-        test = _subset(arrays.inputs_test, arrays.targets_test, options.test_subset, images, "test_subset", name)
-        size = len(train[0])
+        inputs, targets, domain = _subset(arrays, "train", options.subset, "subset", name)
+        test_inputs, test_targets, test_domain = _subset(arrays, "test", options.test_subset, "test_subset", name)
+        targets = with_noise(targets, options.label_noise, len(arrays.classes) if arrays.classes else None, seed)
+        size = len(inputs)
         if batch_size is not None and not 1 <= batch_size <= size:
             raise WrongInput(
                 f"optim.batch_size={batch_size}: must be a whole number from 1 to {size}, the number of training "
@@ -116,57 +159,91 @@ class Data:
         """What the data are called in results."""
         self.fingerprint = arrays.fingerprint
         """SHA-256 of the contents; "" where they are a pure function of the configuration and the seed."""
-        self.classes = arrays.classes
-        """Names of the classes; None for regression."""
         outputs = arrays.targets_train.shape[1] if arrays.classes is None else len(arrays.classes)
-        self.spec = DataSpec(tuple(train[0].shape[1:]), outputs, "classification" if images else "regression")
+        self.spec = DataSpec(tuple(inputs.shape[1:]), outputs, "classification" if images else "regression")
         self.seed = seed
         self.batch_size = size if batch_size is None else batch_size
         self.device = torch.device(device)
-        self._full = batch_size is None
         self._augment = options.augment
-        self._scale: tuple[Tensor, Tensor] | None = None
-        if images:
-            mean, deviation = torch.zeros(1), torch.full((1,), 255.0)
-            if options.standardise:
-                mean, deviation = channel_statistics(train[0])
-            self._scale = (mean.view(-1, 1, 1).to(self.device), deviation.view(-1, 1, 1).to(self.device))
-        self._inputs, self._targets = (array.to(self.device) for array in train)
-        self._test_inputs, self._test_targets = (array.to(self.device) for array in test)
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._standardise = options.standardise
+        self._has_range = images and options.standardise != "whitened"
+        self.domains: tuple[str, ...] = arrays.domains or ()
+        """Names of the domains, in the order of their numbers; none where the data have none."""
+        self._training = _Part(inputs, targets, domain).to(self.device)
+        self._test = _Part(test_inputs, test_targets, test_domain).to(self.device)
+        labels = {} if arrays.classes is None else {"class": (targets, arrays.classes)}
+        labels |= {} if domain is None else {"domain": (domain, self.domains)}
+        self._order = None if batch_size is None else self._ordered(options, labels)
 
     @property
     def training_size(self) -> int:
         """Number of training samples in use."""
-        return len(self._inputs)
+        return len(self._training.inputs)
 
     @property
     def test_size(self) -> int:
         """Number of test samples in use."""
-        return len(self._test_inputs)
+        return len(self._test.inputs)
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training data."""
         return self.training_size // self.batch_size
 
+    @property
+    def batches_of_all(self) -> int:
+        """Batches in the training data, the samples that do not fill one included."""
+        return -(-self.training_size // self.batch_size)
+
+    @property
+    def valid_range(self) -> tuple[Tensor, Tensor] | None:
+        """What black and white of an image become in each channel, (channels, 1, 1); None for data without a range.
+
+        Whitened values have none: each is mixed from all pixels.
+        """
+        if not self._has_range:
+            return None
+        shape = (1, self.spec.input_shape[0], 1, 1)
+        black, white = (self._ready(torch.full(shape, value, device=self.device))[0] for value in (0.0, 255.0))
+        return black, white
+
     def batch(self, step: int) -> Batch:
         """The training batch of step ``step`` (from 0): (batch_size, *input_shape), never a partial one."""
-        if self._full:
-            inputs, targets = self._inputs, self._targets
-        else:
-            epoch, place = divmod(step, self.steps_per_epoch)
-            chosen = self._epoch_order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-            inputs, targets = self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen)
-        if self._augment:
-            inputs = self._augmented(inputs, step)
-        return Batch(step, self._ready(inputs), targets)
+        chosen = self._training if self._order is None else self._training.at(self._order(step))
+        return self._batch(chosen, step, self._augment, step)
+
+    def _batch(self, chosen: _Part, step: int = -1, augment: bool = False, draw: int = 0) -> Batch:
+        """These samples, ready for the network; crops and flips are a function of the seed and ``draw``."""
+        inputs = self._augmented(chosen.inputs, draw) if augment else chosen.inputs
+        return Batch(step, self._ready(inputs), chosen.targets, chosen.domain)
 
     def test_batches(self, size: int) -> Iterator[Batch]:
         """The whole test set in its own order, ``size`` samples at a time; only the last batch may have fewer."""
         for start in range(0, self.test_size, size):
-            part = slice(start, start + size)
-            yield Batch(-1, self._ready(self._test_inputs[part]), self._test_targets[part])
+            yield self._batch(self._test.at(slice(start, start + size)))
+
+    def mixed_test_batches(self, size: int) -> Iterator[Batch]:
+        """The whole test set in an order that the seed draws, in batches of ``size`` and what is left spread over them.
+
+        Batches are as equal as can be and never smaller than ``size``, unless the whole test set is.
+        """
+        generator = seeded_generator("cpu", self.seed, "order of the test set")
+        order = torch.randperm(self.test_size, generator=generator).to(self.device)
+        for chosen in order.tensor_split(max(1, self.test_size // size)):
+            yield self._batch(self._test.at(chosen))
+
+    def population(self, batches: int) -> Iterator[Batch]:
+        """Training batches of one pass, in an order that no epoch has: no sample comes twice, and all come in all.
+
+        Augmented where training is, by draws of its own.
+
+        Args:
+            batches: how many; of ``batches_of_all`` the last may have fewer samples.
+        """
+        generator = seeded_generator("cpu", self.seed, "order of the population")
+        order = torch.randperm(self.training_size, generator=generator).to(self.device)
+        for place, chosen in enumerate(order.split(self.batch_size)[:batches]):
+            yield self._batch(self._training.at(chosen), -1, self._augment, -1 - place)  # as no step of training
 
     def fixed_batch(self, size: int) -> Batch:
         """``size`` different training samples, drawn from the seed once and for all, without augmentation.
@@ -178,45 +255,28 @@ class Data:
             raise WrongInput(f"a fixed batch of {size}: must be from 1 to {self.training_size}, the training samples")
         generator = seeded_generator("cpu", self.seed, "fixed batch")
         chosen = torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
-        return Batch(-1, self._ready(self._inputs[chosen]), self._targets[chosen])
+        return self._batch(self._training.at(chosen))
 
-    def _epoch_order(self, epoch: int) -> Tensor:
-        if self._order[0] != epoch:
-            generator = seeded_generator("cpu", self.seed, epoch, "data order")
-            self._order = (epoch, torch.randperm(self.training_size, generator=generator).to(self.device))
-        return self._order[1]
+    @functools.cached_property
+    def _ready(self) -> Callable[[Tensor], Tensor]:
+        """What makes inputs ready; worked out when the first batch is asked for, as whitening may take a minute."""
+        return treatment(
+            self._standardise, self._training.inputs.cpu(), self.spec.task == "classification", self.device
+        )
+
+    def _ordered(self, options: Options, labels: Mapping[str, tuple[Tensor, tuple[str, ...]]]) -> Order:
+        """The order of batches; ``labels`` of the training samples are on the CPU."""
+        own = {"grouped_by": options.grouped_by, "groups_per_batch": options.groups_per_batch}
+        chosen = Chosen(
+            options.order, options.order_file, {key: value for key, value in own.items() if value is not None}
+        )
+        return build_order(chosen, Samples(self.training_size, self.batch_size, self.seed, self.device, labels))
 
     def _augmented(self, images: Tensor, step: int) -> Tensor:
         generator = seeded_generator("cpu", self.seed, step, "augmentation")
         top, left = torch.randint(2 * CROP_PADDING + 1, (2, len(images)), generator=generator).to(self.device)
         flips = torch.randint(2, (len(images),), generator=generator)
         return crop_and_flip(images, top, left, flips.to(self.device).bool())
-
-    def _ready(self, inputs: Tensor) -> Tensor:
-        if self._scale is None:
-            return inputs
-        mean, deviation = self._scale
-        return inputs.float().sub_(mean).div_(deviation)
-
-
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (over all pixels, divided by their number) of each channel, in bytes.
-
-    They are sums of whole numbers, hence exact up to the last rounding and the same on every machine. The deviation of
-    a channel of one value is given as 1, so that it becomes 0 everywhere instead of NaN.
-
-    Args:
-        images: uint8 (samples, channels, height, width), on the CPU.
-
-    Returns:
-        two float32 tensors of shape (channels,).
-    """
-    counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])]).double()
-    values = torch.arange(256, dtype=torch.float64)
-    pixels = counts.sum(1)
-    mean = (counts * values).sum(1) / pixels
-    deviation = ((counts * (values - mean[:, None]).square()).sum(1) / pixels).sqrt()
-    return mean.float(), deviation.where(deviation > 0, 1.0).float()
 
 
 def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
@@ -240,12 +300,17 @@ def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Te
     return padded.flatten(2).gather(2, pixels.expand(-1, channels, -1)).view(images.shape)
 
 
-def _subset(
-    inputs: Tensor, targets: Tensor, size: int | None, images: bool, key: str, name: str
-) -> tuple[Tensor, Tensor]:
+def _subset(arrays: Arrays, part: str, size: int | None, key: str, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs, targets and domains of what is used of a part of the data; each domain has samples there."""
+    inputs, targets, domain = (getattr(arrays, f"{kind}_{part}") for kind in ("inputs", "targets", "domains"))
     if size is None:
-        return inputs, targets
+        return inputs, targets, domain
     if size > len(inputs):
         raise WrongInput(f"data.{key}={size}: must be from 1 to {len(inputs)}, the samples of {name}, or null for all")
-    chosen = stratified_draw(targets, size, images)
-    return inputs[chosen], targets[chosen]
+    strata = targets if arrays.classes is not None else None
+    if domain is not None:
+        strata = domain if arrays.classes is None else targets + len(arrays.classes) * domain
+    chosen = stratified_draw(targets if strata is None else strata, size, strata is not None)
+    if domain is not None:
+        refuse_empty_domains(f"data.{key}={size}", part, arrays.domains or (), domain[chosen])
+    return inputs[chosen], targets[chosen], None if domain is None else domain[chosen]

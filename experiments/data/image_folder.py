@@ -1,49 +1,42 @@
 """Images in class folders, or in an archive of them, decoded once and cached.
 
 The layout is ``train/<class>/<image>`` and ``test/<class>/<image>``, possibly all below one folder, as in
-``cifar10/train/airplane/0000.jpg``. Nothing of an archive is written to disk, and the names in it serve as names only.
+``cifar10/train/airplane/0000.jpg``. An archive's images are unpacked into a temporary folder while they are decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import tarfile
+import re
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from experiments.data import DATA, STAND_INS, Arrays, StandIn
-from experiments.data.arrays import content_hash, one_line
+from experiments.data.archives import ARCHIVES, opened
+from experiments.data.arrays import content_hash, in_words
 from experiments.errors import RunFailure, WrongInput
 
 STAND_INS["image_folder"] = StandIn(channels=3, size=32, classes=10)
 
 PARTS = ("train", "test")
-ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 NEEDED = f"needed are train/<class>/<image> and test/<class>/<image>, where an image ends in {' '.join(ENDINGS)}"
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised when the same images shall give another cache."""
-
-Kind: TypeAlias = Literal["folder", "file", "other"]
-Found: TypeAlias = tuple[tuple[str, ...], Kind, Any]
-"""One thing in a folder or archive: the components of its name, its kind, and its place: what is needed to read it."""
-Images: TypeAlias = dict[tuple[str, str, str], Any]
-"""Place by (part, class, file name), in the order in which they are best read."""
 
 
 @DATA.register("image_folder")
@@ -58,7 +51,8 @@ def image_folder(
     """Images (channels, height, width), all of one size; the classes are the folders' names, sorted.
 
     Within each part the samples lie in the order of class and file name. Files that are no images by their ending and
-    hidden files are ignored. Of an animated image the first frame counts.
+    hidden files are ignored. Of an animated image the first frame counts. Images are turned as their orientation tag
+    says. Names count in the composed Unicode form (NFC): some systems and archives store them decomposed.
 
     Args:
         seed: not used, the data are fixed.
@@ -88,15 +82,12 @@ def image_folder(
     if ending is None:
         raise WrongInput(f"{key}: must be a folder, or an archive whose name ends in {', '.join(ARCHIVES)}")
     label = path.name[: len(path.name) - len(ending)]
-    with _reading(key):
-        folder = list(_walk(path, ())) if path.is_dir() else None
-        state = [path.stat().st_size, path.stat().st_mtime_ns] if folder is None else _states(folder)
+    state = _states(key, path)
     options = [str(path), image_size, channels]
 
     def build() -> Arrays:
-        opened = _folder(folder) if folder is not None else _zip(path) if ending == ".zip" else _tar(path)
-        with _reading(key), opened as (things, read):
-            return _decode(key, label, _arrange(key, things), read, image_size, channels)
+        with opened(key, path) as folder:
+            return _decode(key, label, _arrange(key, folder), image_size, channels)
 
     file = _cache_folder(cache) / f"{label}-{_digest(options)[:16]}.npz"
     return replace(_cached(file, _digest([CACHE_VERSION, options, state]), build), label=label)
@@ -105,129 +96,70 @@ def image_folder(
 # What is there, and how it is read
 
 
-def _walk(folder: Path, name: tuple[str, ...]) -> Iterator[Found]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        inside = (*name, entry.name)
-        if _hidden(inside):
-            continue
-        yield inside, "folder" if entry.is_dir() else "file" if entry.is_file() else "other", Path(entry.path)
-        # one folder below the root is looked into for train/ and test/; beside those, nothing deeper matters
-        if entry.is_dir() and (len(inside) == 1 or set(inside[:2]) & set(PARTS)) and len(inside) < 4:
-            yield from _walk(Path(entry.path), inside)
+def _states(key: str, path: Path) -> list[Any]:
+    """What changes when the archive, or an image of the folder, does."""
+    if path.is_file():
+        return [path.stat().st_size, path.stat().st_mtime_ns]
+    files = [(file, file.stat()) for images in _arrange(key, path).values() for file in images]
+    return sorted([file.relative_to(path).as_posix(), now.st_size, now.st_mtime_ns] for file, now in files)
 
 
-def _states(folder: list[Found]) -> list[Any]:
-    images = [(name, place.stat()) for name, kind, place in folder if kind == "file" and _is_image(name)]
-    return sorted(["/".join(name), state.st_size, state.st_mtime_ns] for name, state in images)
+def _visible(folder: Path) -> list[Path]:
+    shown = (path for path in folder.iterdir() if path.name[0] != "." and path.name != "__MACOSX")
+    return sorted(shown, key=lambda path: (_composed(path.name), path.name))
 
 
-@contextmanager
-def _folder(things: list[Found]) -> Iterator[tuple[list[Found], Callable[[Any], bytes]]]:
-    yield things, Path.read_bytes
+def _composed(name: str) -> str:
+    """A name in the one Unicode form in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
-@contextmanager
-def _tar(path: Path) -> Iterator[tuple[list[Found], Callable[[Any], bytes]]]:
-    with tarfile.open(path) as archive:
-        things: list[Found] = [
-            (_components(member.name), "folder" if member.isdir() else "file" if member.isreg() else "other", member)
-            for member in archive.getmembers()
-        ]
-        # tarfile takes a damaged or missing header for the end, and the rest of the images would silently be missing
-        stream = archive.fileobj
-        assert stream is not None
-        stream.seek(archive.offset)
-        if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("it breaks off before its end")
-        while stream.read(1 << 20):  # gzip compares its checksum only at the very end
-            pass
-
-        def read(member: tarfile.TarInfo) -> bytes:
-            file = archive.extractfile(member)
-            assert file is not None  # only regular members are read
-            return file.read()
-
-        yield things, read
-
-
-@contextmanager
-def _zip(path: Path) -> Iterator[tuple[list[Found], Callable[[Any], bytes]]]:
-    with zipfile.ZipFile(path) as archive:
-        things: list[Found] = [
-            (_components(member.filename), "folder" if member.is_dir() else "file", member)
-            for member in archive.infolist()
-        ]
-        yield things, archive.read
-
-
-@contextmanager
-def _reading(key: str) -> Iterator[None]:
-    """Whatever a folder or archive that cannot be read raises becomes one line; a damaged image has its own."""
-    try:
-        yield
-    except (OSError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        # RuntimeError: an encrypted zip, or a compression that Python doesn't know
-        raise WrongInput(f"{key}: cannot be read, or is damaged: {one_line(error)}") from error
-
-
-def _components(name: str) -> tuple[str, ...]:
-    return tuple(part for part in name.split("/") if part not in ("", "."))
-
-
-def _hidden(name: tuple[str, ...]) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name)
-
-
-def _is_image(name: tuple[str, ...]) -> bool:
-    return name[-1].lower().endswith(ENDINGS)
-
-
-def _arrange(key: str, things: list[Found]) -> Images:
-    """The images among ``things`` by part, class and file name.
+def _arrange(key: str, root: Path) -> dict[str, list[Path]]:
+    """The images of each part, in the order of class and file name.
 
     Raises:
         WrongInput: a part is missing, no images, an empty class, classes that differ between train and test, images
-            elsewhere in train/ or test/.
+            elsewhere in train/ or test/, a folder that cannot be read.
     """
-    things = [thing for thing in things if thing[0] and not _hidden(thing[0])]
-    tops = {name[:1] for name, _, _ in things if len(name) > 1 and name[1] in PARTS}
-    if any(name[0] in PARTS for name, _, _ in things):
-        tops = {()}
-    if len(tops) > 1:
-        raise WrongInput(f"{key}: train/ and test/ lie in several folders: {_some({top[0] for top in tops})}")
-    top = next(iter(tops), ())
-    images: Images = {}
-    classes: dict[str, set[str]] = {}
-    for name, kind, place in things:
-        if name[: len(top)] != top or len(name) == len(top) or (kind != "folder" and not _is_image(name)):
-            continue
-        part, *below = name[len(top) :]
-        if part not in PARTS:
-            continue
-        if len(below) != 2 if kind != "folder" else len(below) > 1:
-            raise WrongInput(f"{key}: {'/'.join(name)}: images must lie directly in {part}/<class>/")
-        if kind == "other":
-            raise WrongInput(f"{key}: {'/'.join(name)}: not a plain file, or a link to none")
-        classes.setdefault(part, set()).update(below[:1])
-        if kind == "file":
-            images[part, below[0], below[1]] = place
-    for part in PARTS:
-        if part not in classes:
-            raise WrongInput(f"{key}: has no {part}/; {NEEDED}")
-        if not any(image[0] == part for image in images):
-            raise WrongInput(f"{key}: no images in {part}/; {NEEDED}")
-    train, test = (classes[part] for part in PARTS)
+    try:
+        tops = [top for top in (root, *_visible(root)) if any((top / part).is_dir() for part in PARTS)]
+        if len(tops) > 1 and root not in tops:
+            raise WrongInput(f"{key}: train/ and test/ lie in several folders: {_some({top.name for top in tops})}")
+        found = {part: _classes(key, root, (tops or [root])[0] / part) for part in PARTS}
+    except OSError as error:
+        raise WrongInput(f"{key}: cannot be read: {in_words(error)}") from error
+    train, test = (set(found[part]) for part in PARTS)
     if train != test:
-        alone = [
-            f"only in {part}/: {_some(names)}"
-            for part, names in zip(PARTS, (train - test, test - train), strict=True)
-            if names
-        ]
-        raise WrongInput(f"{key}: train/ and test/ must have the same classes; {'; '.join(alone)}")
-    empty = {(part, name) for part in PARTS for name in train} - {image[:2] for image in images}
+        alone = {f"only in {part}/": some for part, some in (("train", train - test), ("test", test - train)) if some}
+        told = "; ".join(f"{where}: {_some(names)}" for where, names in alone.items())
+        raise WrongInput(f"{key}: train/ and test/ must have the same classes; {told}")
+    empty = {f"{part}/{name}" for part in PARTS for name, files in found[part].items() if not files}
     if empty:
-        raise WrongInput(f"{key}: no images in {_some({'/'.join(name) for name in empty})}; {NEEDED}")
-    return images
+        raise WrongInput(f"{key}: no images in {_some(empty)}; {NEEDED}")
+    return {part: [file for files in found[part].values() for file in files] for part in PARTS}
+
+
+def _classes(key: str, root: Path, part: Path) -> dict[str, list[Path]]:
+    """Class -> its images, of train/ or test/."""
+    if not part.is_dir():
+        raise WrongInput(f"{key}: has no {part.name}/; {NEEDED}")
+    found: dict[str, list[Path]] = {}
+    for path in _visible(part):
+        inside = _visible(path) if path.is_dir() else [path]
+        images = [file for file in inside if file.name.lower().endswith(ENDINGS)]
+        where = {file: f"{key}: {file.relative_to(root).as_posix()}" for file in inside}
+        if misplaced := [file for file in inside if file.is_dir()] if path.is_dir() else images:
+            raise WrongInput(f"{where[misplaced[0]]}: images must lie directly in {part.name}/<class>/")
+        if broken := [file for file in images if not file.is_file()]:
+            raise WrongInput(f"{where[broken[0]]}: not a plain file, or a link to none")
+        name = _composed(path.name)
+        if path.is_dir() and name in found:
+            raise WrongInput(f"{key}: {part.name}/{name}: two folders of this name, in two Unicode forms; join them")
+        if path.is_dir():
+            found[name] = images
+    if not any(found.values()):
+        raise WrongInput(f"{key}: no images in {part.name}/; {NEEDED}")
+    return found
 
 
 def _some(names: set[str]) -> str:
@@ -238,49 +170,67 @@ def _some(names: set[str]) -> str:
 
 
 def _decode(
-    key: str, label: str, images: Images, read: Callable[[Any], bytes], image_size: int | None, channels: int | None
+    key: str, label: str, images: dict[str, list[Path]], image_size: int | None, channels: int | None
 ) -> Arrays:
-    order = {image: index for index, image in enumerate(sorted(images, key=lambda image: (image[0] == "test", image)))}
+    files = images["test"] + images["train"]
+    names = ["/".join(file.parts[-3:]) for file in files]
     pixels = np.empty(0, np.uint8)
-    first = ""
-    for image, place in tqdm(images.items(), desc=f"decoding {label}", unit="image", disable=None):
-        name = "/".join(image)
-        decoded = _decode_image(f"{key}: {name}", read(place), image_size, channels)
-        if not first:
-            pixels, first = np.empty((len(images), *decoded.shape), np.uint8), name
+    for index, file in enumerate(tqdm(files, desc=f"decoding {label}", unit="image", disable=None)):
+        decoded = _decode_image(f"{key}: {names[index]}", file, image_size, channels)
+        if not index:
+            pixels = np.empty((len(files), *decoded.shape), np.uint8)
         if decoded.shape != pixels.shape[1:]:
-            raise WrongInput(f"{key}: {_unequal(name, decoded.shape, first, pixels.shape[1:])}")
-        pixels[order[image]] = decoded
-    classes = tuple(sorted({name for _, name, _ in images}))
-    labels = torch.tensor([classes.index(name) for _, name, _ in order])
-    split = sum(part == "train" for part, _, _ in order)
+            raise WrongInput(f"{key}: {_unequal(names[index], decoded.shape, names[0], pixels.shape[1:])}")
+        pixels[index] = decoded
+    own = [_composed(file.parent.name) for file in files]
+    classes = tuple(sorted(set(own)))
+    labels = torch.tensor([classes.index(name) for name in own])
+    split = len(images["test"])
     inputs = torch.from_numpy(pixels)
-    contents = (inputs[:split], labels[:split], inputs[split:], labels[split:])
+    contents = (inputs[split:], labels[split:], inputs[:split], labels[:split])
     return Arrays(*contents, classes, content_hash(*contents, classes))
 
 
-def _decode_image(where: str, data: bytes, image_size: int | None, channels: int | None) -> np.ndarray:
+def _decode_image(where: str, file: Path, image_size: int | None, channels: int | None) -> np.ndarray:
     """uint8 (channels, height, width)."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(file) as image:
+            deep = _is_deep(image)
             image.load()
-            if image.mode.startswith(("I", "F")):
-                raise WrongInput(f"{where}: has mode {image.mode}; only images of 8 bits per channel can be used")
+            if deep or image.mode[0] in "IF":
+                bits = f"mode {image.mode}" if image.mode[0] in "IF" else "more than 8 bits per channel"
+                raise WrongInput(f"{where}: has {bits}; only images of 8 bits per channel can be used")
             if channels is None and image.mode not in ("L", "RGB"):
                 raise WrongInput(
                     f"{where}: has mode {image.mode}, not grey (L) or RGB; data.channels=1 or 3 converts it"
                 )
             mode = image.mode if channels is None else {1: "L", 3: "RGB"}[channels]
-            converted: Image.Image = image if image.mode == mode else image.convert(mode)
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            converted = upright if upright.mode == mode else upright.convert(mode)
             if image_size is not None and converted.size != (image_size, image_size):
                 converted = converted.resize((image_size, image_size), Image.Resampling.BILINEAR)
             values = np.asarray(converted)
     except WrongInput:
         raise
     except Exception as error:  # Pillow's readers raise many kinds for damaged files
-        reason = "" if isinstance(error, UnidentifiedImageError) else f": {one_line(error)}"
+        reason = "" if isinstance(error, UnidentifiedImageError) else f": {in_words(error)}"
         raise WrongInput(f"{where}: not a readable image{reason}") from error
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether the file has more than 8 bits per channel, which Pillow reads as 8 where there are several channels.
+
+    Its tiles tell before the image is loaded: in the packed form that is to be unpacked, ``RGB;16B``, or in the
+    largest value of a PPM.
+    """
+    for tile in image.tile:
+        arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if re.search(r";(12|16[BLN]|24|32)", str(arguments[0])):
+            return True
+        if tile.codec_name.startswith("ppm") and arguments[1] > 255:
+            return True
+    return False
 
 
 def _unequal(name: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
@@ -299,7 +249,12 @@ def _unequal(name: str, shape: tuple[int, ...], first: str, expected: tuple[int,
 def _cache_folder(cache: str | None) -> Path:
     if cache is not None:
         return Path(cache).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "batchnorm-suite"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "batchnorm-suite"
+    except RuntimeError as error:
+        raise WrongInput(
+            "data.cache: must be given (a folder for decoded images): there is no home directory"
+        ) from error
 
 
 def _cached(file: Path, state: str, build: Callable[[], Arrays]) -> Arrays:

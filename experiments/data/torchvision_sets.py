@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from experiments.data import DATA, STAND_INS, Arrays, StandIn
-from experiments.data.arrays import content_hash, one_line
+from experiments.data.arrays import content_hash, in_words
 from experiments.data.torchvision_import import import_torchvision
 from experiments.errors import RunFailure, WrongInput
 
@@ -62,7 +62,7 @@ def _loader(name: str) -> Callable[..., Arrays]:
             return _checked(name, parts)
         except Exception as error:  # each data set raises its own kinds for damaged files
             raise WrongInput(
-                f"data.name={name}: missing or damaged in data.root={root} ({folder.resolve()}): {one_line(error)}; "
+                f"data.name={name}: missing or damaged in data.root={root} ({folder.resolve()}): {in_words(error)}; "
                 "data.download=true fetches what is missing (delete damaged files before); digits and gaussian need no "
                 "network"
             ) from error
@@ -77,7 +77,7 @@ def _download(name: str, folder: Path) -> None:
             for train in (True, False):
                 _open(name, folder, train, True)
     except Exception as error:  # network, disk, permission or a wrong checksum: torchvision raises all kinds
-        raise RunFailure(f"data.name={name}: download into data.root={folder} failed: {one_line(error)}") from error
+        raise RunFailure(f"data.name={name}: download into data.root={folder} failed: {in_words(error)}") from error
 
 
 def _open(name: str, folder: Path, train: bool, download: bool) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments.discovery import Registry
 from experiments.errors import WrongInput
-from experiments.registry import Registry, build
+from experiments.options import build
 
 __all__ = ["MIRRORS", "Mirror", "build_mirror"]
 

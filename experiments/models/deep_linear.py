@@ -6,7 +6,6 @@ from torch import nn
 
 from experiments.errors import WrongInput
 from experiments.models.network import MODELS, Network, Norm, Spec
-from experiments.norms import apply_norm
 
 
 @MODELS.register("deep_linear")
@@ -39,5 +38,6 @@ def deep_linear(spec: Spec, norm: Norm, *, depth: int = 25, dimension: int = 10,
     blocks: dict[str, nn.Module] = {}
     for i in range(depth):
         layer = nn.Linear(sizes[i], sizes[i + 1], bias=False)
-        blocks[f"layer{i + 1}"] = norm(layer) if norm_last or i < depth - 1 else apply_norm(layer, "none")
+        last = i == depth - 1
+        blocks[f"layer{i + 1}"] = norm(layer, output=last, normalised=norm_last or not last)
     return Network(blocks)

@@ -6,7 +6,6 @@ from torch import nn
 
 from experiments.errors import WrongInput
 from experiments.models.network import MODELS, Activation, Dropout, Network, Norm, Placement, Spec
-from experiments.norms import apply_norm
 
 
 @MODELS.register("mlp")
@@ -15,6 +14,7 @@ def mlp(
     norm: Norm,
     *,
     widths: tuple[int, ...] = (100, 100, 100),
+    depth: int | None = None,
     activation: Activation = "relu",
     placement: Placement = "before",
     dropout: float = 0.0,
@@ -28,12 +28,19 @@ def mlp(
         spec: of the data.
         norm: applies the normalisation to a layer.
         widths: units of the hidden layers, in order; may be empty.
+        depth: so many hidden layers, all of the one width that ``widths`` then gives; None: one for each width.
         activation, placement: after every hidden layer; normalisation before or after it.
         dropout: probability before the head.
 
     Raises:
-        WrongInput: a width less than 1.
+        WrongInput: a width or a depth less than 1, a depth for more than one width.
     """
+    if depth is not None:
+        if depth < 1:
+            raise WrongInput(f"model.depth={depth}: must be at least 1")
+        if len(widths) != 1:
+            raise WrongInput(f"model.depth={depth}: needs one width, not model.widths={list(widths)}")
+        widths = widths * depth
     if any(width < 1 for width in widths):
         raise WrongInput(f"model.widths={list(widths)}: must all be at least 1")
     blocks: dict[str, nn.Module] = {"flatten": nn.Flatten()}
@@ -45,5 +52,5 @@ def mlp(
         features = width
     if dropout:
         blocks["dropout"] = Dropout(dropout)
-    blocks["head"] = apply_norm(nn.Linear(features, spec.outputs), "none")
+    blocks["head"] = norm(nn.Linear(features, spec.outputs), output=True)
     return Network(blocks)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from experiments.discovery import Registry
 from experiments.errors import WrongInput
 from experiments.norms import NormalisedLayer
-from experiments.registry import Registry
 from probes import randomness
 
 MODELS: Registry[Callable[..., Any]] = Registry("model", "experiments.models")
@@ -21,7 +21,8 @@ Activation = Literal["relu", "sigmoid", "tanh", "none"]
 Placement = Literal["before", "after"]
 
 Norm = Callable[..., NormalisedLayer]
-"""``norm(layer, activation=..., placement=...)``: the configured normalisation applied to a layer."""
+"""``norm(layer, activation=..., placement=...)``: the configured normalisation applied to a layer, and
+``norm(layer, output=True)`` to the one that gives the output; see :class:`experiments.models.placing.Placing`."""
 
 
 class Spec(Protocol):
@@ -52,39 +53,6 @@ class Network(nn.Sequential):
     def __init__(self, blocks: Mapping[str, nn.Module]) -> None:
         super().__init__(OrderedDict(blocks))
         assign_places(self)
-
-    def taps(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The output of every leaf by its qualified name, in order; the last is the network's output.
-
-        Args:
-            inputs: (batch, *input_shape).
-        """
-        taps: dict[str, Tensor] = {}
-        x = inputs
-        for name, leaf in flatten(self):
-            x = taps[name] = leaf(x)
-        return taps
-
-
-def flatten(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    """The leaves whose composition is ``module``, with their qualified names, in order.
-
-    A module is taken apart only where its forward pass is ``nn.Sequential``'s own; anything else is one leaf.
-
-    Args:
-        module: any module; one that is no sequence is its own only leaf.
-        prefix: qualified name of ``module``.
-    """
-    return list(_leaves(module, prefix))
-
-
-def _leaves(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    if type(module).forward is not nn.Sequential.forward:
-        yield prefix, module
-        return
-    for name, child in module._modules.items():  # named_children() would leave out a module used twice
-        if child is not None:
-            yield from _leaves(child, f"{prefix}.{name}" if prefix else name)
 
 
 def assign_places(network: nn.Module) -> None:
@@ -119,3 +87,10 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"probability={self.probability:g}"
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` times the width multiplier, at least 1."""
+    if not width > 0:
+        raise WrongInput(f"model.width={width}: must be more than 0")
+    return max(1, round(channels * width))

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from experiments.errors import WrongInput
-from experiments.models.network import MODELS, Activation, Dropout, Network, Norm, Placement, Spec
-from experiments.norms import apply_norm
+from experiments.models.network import MODELS, Activation, Dropout, Network, Norm, Placement, Spec, scaled
 
 CHANNELS = (64, 128, 256, 512, 512)
 """Channels of the five stages; a pool follows each."""
@@ -69,15 +68,8 @@ def vgg(
         features = head_width
     if dropout:
         blocks["dropout"] = Dropout(dropout)
-    blocks["head"] = apply_norm(nn.Linear(features, spec.outputs), "none")
+    blocks["head"] = norm(nn.Linear(features, spec.outputs), output=True)
     return Network(blocks)
-
-
-def scaled(channels: int, width: float) -> int:
-    """``channels`` times the width multiplier, at least 1."""
-    if not width > 0:
-        raise WrongInput(f"model.width={width}: must be more than 0")
-    return max(1, round(channels * width))
 
 
 def _five_stages(

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from experiments.discovery import Registry
 from experiments.errors import WrongInput
-from experiments.registry import Registry
+from probes import statistics
 
 NORMS: Registry[Callable[..., Any]] = Registry("norm", "experiments.norms")
 """Every normalisation is a class or function ``entry(layer, *, option: type = default, ...)``.
@@ -76,7 +77,8 @@ class OutputNormalisation(nn.Module):
     """Normalisation of a layer's output by statistics of the batch: y = gamma (x - mean) / denominator + beta.
 
     A subclass says what ``mean`` and ``denominator`` are in :meth:`statistics`; that is all. In training they come from
-    the batch and their moving averages are kept; in evaluation mode the moving averages take their place.
+    the batch and their moving averages are kept; in evaluation mode the moving averages take their place. Where else
+    they may come from says :mod:`probes.statistics`.
 
     Attributes:
         units: number of units (output features or channels); gamma, beta and the statistics have this shape.
@@ -86,9 +88,9 @@ class OutputNormalisation(nn.Module):
         running_mean, running_denominator: buffers, moving averages of the statistics as used (no bias correction),
             running <- (1 - momentum) running + momentum statistic; initially 0 and 1.
         num_batches_tracked: buffer, number of training batches seen.
+        place: qualified name in the network, set by the network.
     """
 
-    is_normalisation = True
     running_mean: Tensor
     running_denominator: Tensor
     num_batches_tracked: Tensor
@@ -109,6 +111,7 @@ class OutputNormalisation(nn.Module):
         self.units = units(layer)
         self.eps = eps
         self.momentum = momentum
+        self.place = ""
         self.dims: tuple[int, ...] = (0, 2, 3) if is_convolution(layer) else (0,)
         self.shape: tuple[int, ...] = (1, self.units, 1, 1) if is_convolution(layer) else (1, self.units)
         factory = device_and_dtype(layer)
@@ -128,12 +131,18 @@ class OutputNormalisation(nn.Module):
         Raises:
             WrongInput: in training, a batch with one value per unit.
         """
-        if not self.training:
-            return self.affine(x, self.running_mean, self.running_denominator)
+        if not statistics.of_batch(self.training):
+            return self.affine(x, *self.held())
         refuse_single_values(type(self).__name__, x, x.numel() // self.units)
         mean, denominator = self.statistics(x)
-        self.track(mean, denominator)
+        if statistics.moves(self.training):
+            self.track(mean, denominator)
         return self.affine(x, mean, denominator)
+
+    def held(self) -> tuple[Tensor, ...]:
+        """Mean and denominator where they are not the batch's: the running ones, or given ones."""
+        own = {"running_mean": self.running_mean, "running_denominator": self.running_denominator}
+        return statistics.held(self.place, **own)
 
     def affine(self, x: Tensor, mean: Tensor, denominator: Tensor, shift: Tensor | float = 0.0) -> Tensor:
         """gamma ((x - mean) / denominator + shift) + beta in one pass over x; the other arguments are (units,)."""

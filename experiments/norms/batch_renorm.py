@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.norms.base import NORMS, OutputNormalisation, in_range, refuse_single_values
+from probes import statistics
 
 
 @NORMS.register("batch_renorm")
@@ -60,7 +61,7 @@ class BatchRenorm(OutputNormalisation):
         return mean, torch.sqrt(variance + self.eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not statistics.moves(self.training):  # in evaluation mode, or with statistics from elsewhere
             return super().forward(x)
         refuse_single_values("batch_renorm", x, x.numel() // self.units)
         mean, sigma = self.statistics(x)

@@ -11,8 +11,6 @@ from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolu
 class GroupNorm(nn.GroupNorm):
     """torch's, with the suite's error for an input of one value per group."""
 
-    is_normalisation = True
-
     def forward(self, input: Tensor) -> Tensor:
         refuse_single_values("group", input, input[0].numel() // self.num_groups, of="group")
         return super().forward(input)

@@ -11,8 +11,6 @@ from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolu
 class InstanceNorm2d(nn.InstanceNorm2d):
     """torch's, with the suite's error for an image of one pixel."""
 
-    is_normalisation = True
-
     def forward(self, input: Tensor) -> Tensor:
         refuse_single_values("instance", input, input[0, 0].numel(), of="sample and channel")
         return super().forward(input)

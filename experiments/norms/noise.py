@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from experiments.norms import drift
 from experiments.norms.base import NORMS, in_range
 from experiments.norms.batch import batch
 from probes import randomness
@@ -20,14 +21,16 @@ class Noise(nn.Module):
     width of a convolution count as samples: m_ij ~ U(mu_j - r_mu, mu_j + r_mu), s_ij ~ N(sigma_j, r_sigma). The
     paper does not say whether r_sigma is a deviation or a variance; here it is the standard deviation.
 
+    With a ``correlation_time`` above 1 the units' mu_j and sigma_j drift instead of jumping, see
+    :func:`experiments.norms.drift.uniform`; at each step they are distributed as before, and so are the samples about
+    them, which are drawn anew.
+
     The draw is a function of (seed, step, ``place``), see :mod:`probes.randomness`. It is made in float32 whatever the
     network's precision, so that a float64 copy of the network sees the same noise.
 
     Attributes:
         place: qualified name in the network, set by the network.
     """
-
-    is_normalisation = False
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Noise(nn.Module):
         r_mu: float = 0.1,
         r_sigma: float = 0.1,
         noise_at_eval: bool = False,
+        correlation_time: float = 1.0,
     ) -> None:
         """
         Args:
@@ -47,6 +51,8 @@ class Noise(nn.Module):
             r_mu: largest deviation of a sample's shift from its unit's; at least 0.
             r_sigma: standard deviation of a sample's factor about its unit's; at least 0.
             noise_at_eval: keep the noise in evaluation mode.
+            correlation_time: steps over which mu_j and sigma_j are remembered; 1: not at all, as published; .inf: for
+                ever. At least 1; each step draws about 28 numbers per unit times it.
         """
         super().__init__()
         in_range("n_mu", n_mu, 0)
@@ -55,6 +61,8 @@ class Noise(nn.Module):
         in_range("r_sigma", r_sigma, 0)
         self.n_mu, self.n_sigma, self.r_mu, self.r_sigma = n_mu, n_sigma, r_mu, r_sigma
         self.noise_at_eval = noise_at_eval
+        in_range("correlation_time", correlation_time, 1)
+        self.correlation_time = correlation_time
         self.place = ""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,12 +73,19 @@ class Noise(nn.Module):
         per_unit = (1, x.shape[1], *[1] * (x.ndim - 2))
         mu = torch.empty(per_unit, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
         sigma = torch.empty(per_unit, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
+        if self.correlation_time > 1 and randomness.current() is not None:
+            drifting = drift.uniform(self.place, self.correlation_time, (2, x.shape[1]), x.device)
+            mu = (self.n_mu * (2.0 * drifting[0] - 1.0)).view(per_unit)
+            sigma = (1.0 + (self.n_sigma - 1.0) * drifting[1]).view(per_unit)
         m = torch.empty(x.shape, device=x.device).uniform_(-self.r_mu, self.r_mu, generator=generator).add_(mu)
         s = torch.empty(x.shape, device=x.device).normal_(0.0, self.r_sigma, generator=generator).add_(sigma)
         return torch.addcmul(m.to(x.dtype), s.to(x.dtype), x)
 
     def extra_repr(self) -> str:
-        return f"n_mu={self.n_mu}, n_sigma={self.n_sigma}, r_mu={self.r_mu}, r_sigma={self.r_sigma}"
+        return (
+            f"n_mu={self.n_mu}, n_sigma={self.n_sigma}, r_mu={self.r_mu}, r_sigma={self.r_sigma}, "
+            f"correlation_time={self.correlation_time:g}"
+        )
 
 
 @NORMS.register("noisy_batch")
@@ -84,14 +99,19 @@ def noisy_batch(
     r_mu: float = 0.1,
     r_sigma: float = 0.1,
     noise_at_eval: bool = False,
+    correlation_time: float = 1.0,
 ) -> nn.Module:
     """Noisy batch normalisation (Santurkar et al. 2018, Algorithm 1): children ``batch`` and ``noise``.
 
     The noise comes after the affine part of batch normalisation. Options: those of :func:`batch` and :class:`Noise`.
     """
-    return nn.Sequential(
-        OrderedDict(
-            batch=batch(layer, eps=eps, momentum=momentum),
-            noise=Noise(layer, n_mu=n_mu, n_sigma=n_sigma, r_mu=r_mu, r_sigma=r_sigma, noise_at_eval=noise_at_eval),
-        )
+    noise = Noise(
+        layer,
+        n_mu=n_mu,
+        n_sigma=n_sigma,
+        r_mu=r_mu,
+        r_sigma=r_sigma,
+        noise_at_eval=noise_at_eval,
+        correlation_time=correlation_time,
     )
+    return nn.Sequential(OrderedDict(batch=batch(layer, eps=eps, momentum=momentum), noise=noise))

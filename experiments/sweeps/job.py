@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import store
+from experiments.building import build_training, check_options
 from experiments.data import load_data
-from experiments.errors import RunFailure, WrongInput
-from experiments.lease import RunBusy, is_held
-from experiments.runner import already_done, run_plain
+from experiments.errors import RunFailure, WrongInput, one_line
+from experiments.probing import plan_in_words
+from experiments.runs import folder as run_folder
+from experiments.runs.folder import RunFolder, read_status
+from experiments.runs.identity import Identity, identity_of, run_name
+from experiments.runs.lease import RunBusy, is_held
+from experiments.runs.records import ProbeRecorder
+from experiments.runs.run import already_done, run_plain
+from experiments.runs.twins import place_of
+from experiments.runtime import resolve_device, runtime
 from experiments.schema import validate
+from experiments.train import train_step
 
 log = logging.getLogger("experiments")
 
@@ -28,8 +36,6 @@ class Result:
     """finished, diverged, wrong input, failed, interrupted, busy (another process has it), or, dry, the state found."""
     text: str
     """The run folder; for what did not end well, one line that says why."""
-    trained: bool = False
-    """Whether anything was done."""
 
     @property
     def code(self) -> int:
@@ -41,25 +47,21 @@ def carry_out(config: dict[str, Any], *, progress: bool = False) -> Result:
     """Does what is missing of one run; raises for nothing but an interruption: one job's failure is no other's.
 
     Args:
-        config: as :func:`experiments.runner.plain_config` returns it.
+        config: as :func:`experiments.configuration.plain_config` returns it.
         progress: draw a progress bar where standard error is a terminal.
     """
     try:
         outcome = run_plain(config, progress=progress)
     except WrongInput as error:
-        return Result("wrong input", _one_line(error))
+        return Result("wrong input", one_line(error))
     except RunBusy as error:
-        return Result("busy", _one_line(error))
+        return Result("busy", one_line(error))
     except RunFailure as error:
-        return Result("failed", _one_line(error))
+        return Result("failed", one_line(error))
     except Exception as error:
         log.exception("unexpected error")
-        return Result("failed", f"{type(error).__name__}: {_one_line(error)}")
-    return Result(outcome.state, str(outcome.path), outcome.trained)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        return Result("failed", f"{type(error).__name__}: {one_line(error)}")
+    return Result(outcome.state, str(outcome.path))
 
 
 @dataclass(eq=False)
@@ -72,23 +74,29 @@ class Job:
     """As plain dictionaries."""
     path: Path
     """The run folder; it may not exist yet."""
-    identity: dict[str, Any] = field(repr=False)
-    label: str
+    identity: Identity = field(repr=False)
+    data_label: str
     """Of its data."""
 
+    @property
+    def title(self) -> str:
+        """Its run's name, and its arm's where the sweep has arms; for people."""
+        arm = self.config.get("arm")
+        return self.path.name if arm is None else f"{self.path.name} (arm={arm})"
+
     def standing(self) -> Standing:
-        """Where the run stands on the disk; reads each file of its folder once at most."""
+        """Where the run stands on the disk."""
         status: dict[str, Any] = {}
         try:
-            status = store.read_status(self.path) or {}
+            status = read_status(self.path) or {}
             done = already_done(self.path, self.identity, self.config, status)
             if done:
                 return Standing(done.state, status)
             holder = is_held(self.path, self.config["lease_seconds"]) if self.path.exists() else None
         except WrongInput as error:
-            return Standing("wrong input", status, _one_line(error))
+            return Standing("wrong input", status, one_line(error))
         except RunFailure as error:
-            return Standing("failed", status, _one_line(error))
+            return Standing("damaged", status, one_line(error).removeprefix(f"{self.path}: "))
         except FileNotFoundError:  # removed a moment ago
             return Standing("missing", {})
         except OSError as error:
@@ -111,7 +119,7 @@ class Standing:
     """Where one run stands."""
 
     state: str
-    """finished, diverged, running (somewhere), interrupted, failed, missing or wrong input."""
+    """finished, diverged, running (somewhere), interrupted, failed, damaged, missing or wrong input."""
     status: dict[str, Any]
     """status.json; empty before the first start."""
     note: str = ""
@@ -130,40 +138,43 @@ class Standing:
         return done / seconds if done > 0 and seconds > 0 else None
 
 
-def list_jobs(
-    configs: Iterable[tuple[str, dict[str, Any]]], progress: Callable[[int], None] = lambda number: None
-) -> list[Job]:
+def list_jobs(configs: Iterable[tuple[str, dict[str, Any]]]) -> list[Job]:
     """The jobs of a sweep, each checked as far as it can be without building its network.
 
     Args:
         configs: what sets each job apart on the command line, and its configuration as plain dictionaries.
-        progress: called with the number of jobs listed so far.
 
     Raises:
         WrongInput: a value that is not allowed, or two jobs that are one run; the line names the jobs.
         RunFailure: data could not be read.
     """
     jobs: list[Job] = []
-    by_path: dict[Path, Job] = {}
+    by_what: dict[tuple[Path, str, str], Job] = {}
     known: dict[str, tuple[str, str]] = {}
     for told, config in configs:
         try:
             validate(config)
+            check_options(config)
+            if config["probe_again"] is not None:
+                raise WrongInput(
+                    f"probe_again={config['probe_again']}: probes one run, in this process; leave --multirun (-m) out, "
+                    "and launcher=local"
+                )
             fingerprint, label = _data_of(config, known)
-            identity = store.identity_of(config, fingerprint)
-            path = Path(config["runs_dir"]).expanduser().absolute() / store.run_name(config, identity, label)
+            identity = identity_of(config, fingerprint)
+            own, runs_dir = run_name(config, identity, label), Path(config["runs_dir"]).expanduser().absolute()
+            path = place_of(config, identity, label)
         except WrongInput as error:
             raise WrongInput(f"{error}{_in_brackets(told)}") from error
         job = Job(told, config, path, identity, label)
-        other = by_path.setdefault(path, job)
+        what = identity.digests if config["run_name"] is None else (own, "")
+        other = by_what.setdefault((runs_dir, *what), job)
         if other is not job:
             raise WrongInput(
                 f"job {jobs.index(other)}{_in_brackets(other.told)} and job {len(jobs)}{_in_brackets(told)} are one "
-                f"run, {path.name}: "
-                "leave one out, or let them differ in something that changes the numbers"
+                f"run, {own}: leave one out, or let them differ in something that changes the numbers"
             )
         jobs.append(job)
-        progress(len(jobs))
     if not jobs:
         raise WrongInput("the sweep has no jobs: a list of values is empty; give each swept key at least one")
     return jobs
@@ -187,11 +198,11 @@ def _data_of(config: Mapping[str, Any], known: dict[str, tuple[str, str]]) -> tu
 def mark_dead(job: Job, pid: int, reason: str, last_words: str) -> None:
     """Writes into a job's folder that the process that had it died; ``last_words`` is what it printed last."""
 
-    def describe(folder: store.RunFolder) -> None:
-        folder.describe(job.identity, job.config, job.label, None)
+    def describe(folder: RunFolder) -> None:
+        folder.describe(job.identity, job.config, job.data_label, None)
 
     try:
-        store.mark_dead(job.path, pid, reason, last_words, job.config["lease_seconds"], describe)
+        run_folder.mark_dead(job.path, pid, reason, last_words, job.config["lease_seconds"], describe)
     except (RunFailure, WrongInput, OSError) as error:  # another process has taken it up already; or the disk is full
         log.debug("%s: %s", job.path, error)
 
@@ -234,11 +245,6 @@ def try_out(config: Mapping[str, Any]) -> tuple[float, str]:
 
     Nothing is stored.
     """
-    from experiments.probing import ProbeRecorder
-    from experiments.runner import build_training
-    from experiments.runtime import resolve_device, runtime
-    from experiments.train import train_step
-
     device = resolve_device(config["device"])
     with runtime(device, config["threads"], config["numerics"], config["seed"]):
         data = load_data(config["data"], config["seed"], config["optim"]["batch_size"], device)
@@ -249,4 +255,5 @@ def try_out(config: Mapping[str, Any]) -> tuple[float, str]:
             begun = time.perf_counter()
             train_step(training, training.network, batch)
             seconds.append(time.perf_counter() - begun)
-        return min(seconds[1:]) * (1 + training.probes.share_of_training()), training.probes.describe()
+        share = sum(training.probes.share_of_training()) / 2  # the middle of what it may come to
+        return min(seconds[1:]) * (1 + share), plan_in_words(training.probes, config["steps"])

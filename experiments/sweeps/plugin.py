@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
-import importlib.util
-import sys
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.plugins import Plugins
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-_MODULE = "hydra_plugins.batchnorm_suite"
-"""Hydra instantiates sweepers of this namespace only; a package of that name at the top level is not needed for it."""
+from experiments.arms import choose_arms, read_arms, refuse_keys_of_arms
+from experiments.choices import Choices
+from experiments.composition import REFUSALS, explain
+from experiments.errors import WrongInput
+
+CONFIRMATORY = range(10, 16)
+"""The seeds of ``confirm=true``, which nobody looked at while rules were made; those below are for development."""
 
 _carry_out: list[Callable[[list[tuple[str, DictConfig]]], None]] = []
+
+
+def hand_over_to(carry_out: Callable[[list[tuple[str, DictConfig]]], None]) -> None:
+    """Says who carries out the jobs of this process's sweeps.
+
+    Args:
+        carry_out: called with the jobs of a sweep: what sets each apart on the command line, and its configuration.
+    """
+    _carry_out[:] = [carry_out]
 
 
 class SuiteSweeper(Sweeper):
@@ -35,10 +45,19 @@ class SuiteSweeper(Sweeper):
     Args:
         max_batch_size: as Hydra's own sweeper has it; not needed here, since a failure stops nothing.
         params: what is swept besides the command line (``hydra.sweeper.params``).
+        arms: named lists of overrides (``hydra.sweeper.arms``): jobs are arms x values. ``arm=`` chooses among them.
     """
 
-    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: Mapping[str, str] | None = None,
+        arms: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        if not isinstance(params, Mapping | None):
+            raise WrongInput(f"hydra.sweeper.params={params}: must be values by key, for example {{seed: '0,1,2'}}")
         self.params = dict(params or {})
+        self.arms = arms
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
@@ -47,60 +66,102 @@ class SuiteSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         params = [f"{key}={value}" for key, value in self.params.items()]
         parser = OverridesParser.create(config_loader=self.loader)
-        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *arguments]), None)
-        jobs = [job for batch in batches for job in batch]
-        swept = {key for job in jobs for key in set(job) - set(jobs[0])} | {
-            key for key in (jobs[0] if jobs else ()) if any(key not in job for job in jobs)
-        }
-        composed = self._compose(jobs, parser)
-        _carry_out[-1](
-            [(" ".join(o for o in job if o in swept), config) for job, config in zip(jobs, composed, strict=True)]
-        )
+        given = {override.get_key_element(): override for override in parser.parse_overrides([*params, *arguments])}
+        arms = read_arms(self.arms, parser)
+        if "confirm" in given and _is_on(given.pop("confirm")):
+            typed = [text for text in arguments if text.partition("=")[0] == "seed"]
+            if typed:
+                raise WrongInput(
+                    f"{typed[-1]}: confirm=true has seeds of its own, {_CONFIRM}; leave one of the two out"
+                )
+            (given["seed"],) = parser.parse_overrides([f"seed={','.join(map(str, CONFIRMATORY))}"])
+        if "arm" in given:
+            asked = given.pop("arm")
+            arms = choose_arms(arms, _names(asked)) if arms or asked.value() is not None else arms
+        refuse_keys_of_arms(arms, given.values())
+        values = [_values(override) for override in given.values()]  # of a key given twice the last
+        swept = {text for texts in values if len(set(texts)) > 1 for text in texts}
+        chosen: list[tuple[str | None, list[Override]]] = [*arms.items()] or [(None, [])]
+        jobs = [
+            (arm, [*(_text(override) for override in overrides), *combination])
+            for arm, overrides in chosen
+            for combination in itertools.product(*values)
+        ]
+        told = [" ".join([f"arm={arm}"] * (arm is not None) + [o for o in job if o in swept]) for arm, job in jobs]
+        _carry_out[-1](list(zip(told, self._compose(jobs, parser), strict=True)))
 
-    def _compose(self, jobs: Sequence[Sequence[str]], parser: OverridesParser) -> Iterator[DictConfig]:
-        """The configuration of each job.
+    def _compose(
+        self, jobs: Iterable[tuple[str | None, Sequence[str]]], parser: OverridesParser
+    ) -> Iterator[DictConfig]:
+        """The configuration of each job, which is an arm, if there are any, and overrides.
 
-        Values are put into a composed configuration after Hydra has chosen and merged the groups, so jobs that choose
-        the same groups share that work.
+        Values are put into a configuration that Hydra has composed of a job's groups alone, so jobs that choose the
+        same groups share that work and nothing else. A value that does not fit is for Hydra to refuse.
         """
-        bases: dict[tuple[str, ...], DictConfig] = {}
+        bases: dict[tuple[str, ...], tuple[DictConfig, Choices]] = {}
         kinds: dict[str, Override | None] = {}
         is_group = functools.cache(lambda key: bool(self.loader.get_group_options(key)))
-        for job in jobs:
+        for arm, job in jobs:
             for text in job:
                 if text not in kinds:
                     parsed = parser.parse_override(text)
                     plain = parsed.type is OverrideType.CHANGE and not is_group(parsed.key_or_group)
                     kinds[text] = parsed if plain else None
             groups = tuple(text for text in job if kinds[text] is None)
-            values = [kinds[text] for text in job if kinds[text] is not None]
-            if groups not in bases:
-                composed = self.loader.load_sweep_config(
-                    self.config, list(job)
-                )  # Hydra checks the values' keys and types
-                with open_dict(composed):
-                    composed.pop("hydra", None)
-                bases[groups] = composed
-            config = copy.deepcopy(bases[groups])
-            for value in values:
-                assert value is not None
-                OmegaConf.update(config, value.key_or_group, value.value(), merge=True)
+            values = [kind for text in job if (kind := kinds[text]) is not None]
+            try:
+                if groups not in bases:
+                    composed = self.loader.load_sweep_config(self.config, list(groups))
+                    with open_dict(composed):
+                        chosen = Choices(composed.pop("hydra"), self.loader)
+                    bases[groups] = composed, chosen
+                composed, chosen = bases[groups]
+                config = copy.deepcopy(composed)
+                try:
+                    for value in values:
+                        OmegaConf.update(config, value.key_or_group, value.value(), merge=True)
+                except OmegaConfBaseException:
+                    self.loader.load_sweep_config(self.config, list(job))  # raises it in Hydra's words
+                    raise
+                chosen.note(config, job)
+            except REFUSALS as error:
+                if arm is None:
+                    raise
+                raise WrongInput(f"arm {arm!r}: {explain(error, job)}") from error
+            config.arm = arm
             yield config
 
 
-def register(carry_out: Callable[[list[tuple[str, DictConfig]]], None]) -> None:
-    """Makes the sweeper known to Hydra as ``hydra/sweeper=suite``.
+_CONFIRM = f"{CONFIRMATORY[0]} to {CONFIRMATORY[-1]}"
 
-    Args:
-        carry_out: called with the jobs of a sweep: what sets each apart on the command line, and its configuration.
+
+def _is_on(override: Override) -> bool:
+    """What ``confirm=...`` says. Raises WrongInput."""
+    if override.is_sweep_override() or not isinstance(override.value(), bool):
+        raise WrongInput(f"{override.input_line}: must be true (seeds {_CONFIRM}) or false (the experiment's own)")
+    return bool(override.value())
+
+
+def _names(override: Override) -> list[str]:
+    """The names of arms that ``arm=...`` asks for."""
+    if not override.is_sweep_override():
+        return ["null" if override.value() is None else str(override.value())]
+    return [str(name.text if isinstance(name, QuotedString) else name) for name in override.sweep_iterator()]
+
+
+def _text(override: Override) -> str:
+    """As it was typed."""
+    return override.input_line or ""
+
+
+def _values(override: Override) -> list[str]:
+    """The overrides of single values that one override stands for.
+
+    Raises:
+        WrongInput: it sweeps over more values than can be listed.
     """
-    _carry_out[:] = [carry_out]
-    SuiteSweeper.__module__ = _MODULE
-    namespace, _, name = _MODULE.partition(".")
-    if namespace not in sys.modules and importlib.util.find_spec(namespace) is None:  # no other plugin is installed
-        sys.modules[namespace] = types.ModuleType(namespace)
-        sys.modules[namespace].__path__ = []
-    module = sys.modules.setdefault(_MODULE, types.ModuleType(_MODULE))
-    module.SuiteSweeper = SuiteSweeper  # type: ignore[attr-defined]
-    setattr(importlib.import_module(namespace), name, module)
-    Plugins.instance().register(SuiteSweeper)
+    if not override.is_sweep_override():
+        return [_text(override)]
+    if not override.is_discrete_sweep():
+        raise WrongInput(f"{override.input_line}: not a list of values; write key=1,2,3 or key=range(1,4)")
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

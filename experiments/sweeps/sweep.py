@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -15,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments import store
 from experiments.errors import RunFailure, WrongInput
-from experiments.launchers import Launcher, build_launcher
-from experiments.lease import HEARTBEAT_SECONDS
+from experiments.runs.files import write_json
+from experiments.runs.format import SWEEP
+from experiments.schema import HEARTBEAT_SECONDS
 from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, try_out
+from experiments.sweeps.launchers import Launcher, build_launcher
 
 POLL_SECONDS = 1.0
 """Time between two looks at runs that other processes have."""
@@ -48,13 +50,13 @@ def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple
     launcher = build_launcher(first["launcher"], first["runs_dir"])
     if first["dry"]:
         _say_what_would_be_done(jobs, launcher)
-        results += [(job.path.name, Result("listed", str(job.path))) for job in jobs]
+        results += [(job.title, Result("listed", str(job.path))) for job in jobs]
         return
     at_a_time = launcher.concurrent(jobs)  # may refuse a job, so before anything is written
     _check_writable(Path(first["runs_dir"]).expanduser().absolute())
     standings = [job.standing() for job in jobs]
     done = [(job, standing) for job, standing in zip(jobs, standings, strict=True) if standing.ended]
-    results += [(job.path.name, Result(standing.state, str(job.path))) for job, standing in done]
+    results += [(job.title, Result(standing.state, str(job.path))) for job, standing in done]
     open_jobs = [job for job, standing in zip(jobs, standings, strict=True) if not standing.ended]
     if done:
         print(f"{len(done)} of {len(jobs)} runs are done already", flush=True)
@@ -82,7 +84,7 @@ def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, resu
                 open_jobs.remove(job)
         if open_jobs and len(results) == accounted:
             if time.monotonic() - told >= WAITING_SECONDS:
-                names = ", ".join(f"{job.path.name} ({standings[job.path].note or 'busy'})" for job in open_jobs[:3])
+                names = ", ".join(f"{job.title} ({standings[job.path].note or 'busy'})" for job in open_jobs[:3])
                 print(f"waiting for {len(open_jobs)} runs that other processes have: {names} ...", flush=True)
                 told = time.monotonic()
             time.sleep(POLL_SECONDS)
@@ -90,10 +92,10 @@ def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, resu
 
 @contextlib.contextmanager
 def announced(jobs: Sequence[Job], at_a_time: int) -> Iterator[None]:
-    """Within it, a file under runs_dir/.sweep names the sweep's runs, for whoever watches; its date is kept fresh."""
+    """Within it, a file under :data:`SWEEP` names the sweep's runs, for whoever watches; its date is kept fresh."""
     runs_dir = Path(jobs[0].config["runs_dir"]).expanduser().absolute()
-    file = runs_dir / ".sweep" / f"sweep-{socket.gethostname()}-{os.getpid()}.json"
-    store.write_json(file, {"runs": {job.path.name: job.config["steps"] for job in jobs}, "at_a_time": at_a_time})
+    file = runs_dir / SWEEP / f"sweep-{socket.gethostname()}-{os.getpid()}.json"
+    write_json(file, {"runs": {job.path.name: job.config["steps"] for job in jobs}, "at_a_time": at_a_time})
     ended = threading.Event()
 
     def keep_fresh() -> None:
@@ -113,25 +115,27 @@ def announced(jobs: Sequence[Job], at_a_time: int) -> Iterator[None]:
 
 def _account(job: Job, result: Result, number: int, results: list[tuple[str, Result]]) -> None:
     result = replace(result, text=result.text.removeprefix(f"{job.path}: "))
-    results.append((job.path.name, result))
-    print(f"[{len(results)}/{number}] {result.state:<9} {job.path.name}", flush=True)
+    results.append((job.title, result))
+    print(f"[{len(results)}/{number}] {result.state:<9} {job.title}", flush=True)
     if result.code:
-        print(f"error: {job.path.name}: {result.text}", file=sys.stderr, flush=True)
+        print(f"error: {job.title}: {result.text}", file=sys.stderr, flush=True)
 
 
 def _check_writable(runs_dir: Path) -> None:
     """Says once, before all, what else every job would say.
 
     Raises:
-        RunFailure: nothing can be written there.
+        WrongInput: nothing can be written there.
+        RunFailure: the disk is full.
     """
     try:
-        (runs_dir / ".sweep").mkdir(parents=True, exist_ok=True)
-        probe = runs_dir / ".sweep" / "writable"
+        (runs_dir / SWEEP).mkdir(parents=True, exist_ok=True)
+        probe = runs_dir / SWEEP / "writable"
         probe.write_bytes(b"?" * 4096)
         probe.unlink()
     except OSError as error:
-        raise RunFailure(
+        kind = RunFailure if error.errno in (errno.ENOSPC, errno.EDQUOT) else WrongInput
+        raise kind(
             f"runs_dir={runs_dir}: cannot write there: {error.strerror}; nothing was started or touched"
         ) from error
 
@@ -145,28 +149,29 @@ def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
     """The first job's plan of probes, a table of the jobs and where they stand, and how long the rest takes."""
     standings = [job.standing() for job in jobs]
     left = seconds_left(jobs, standings)
-    _, plan = try_out(jobs[0].config)
-    print(f"{jobs[0].path.name}: {plan}")
-    measured: dict[str, float] = {}
+    seconds_a_step, plan = try_out(jobs[0].config)
+    print(f"{jobs[0].title}: {plan}")
+    measured = {kind_of(jobs[0].config): seconds_a_step}
+    timed_now = False
     for i, (job, standing) in enumerate(zip(jobs, standings, strict=True)):
         if left[i] is None and standing.state != "wrong input":
             kind = kind_of(job.config)
             if kind not in measured:
                 measured[kind], _ = try_out(job.config)
-            left[i] = measured[kind] * job.config["steps"]
+            left[i], timed_now = measured[kind] * job.config["steps"], True
     for job, standing, seconds in zip(jobs, standings, left, strict=True):
         step = f"{standing.status.get('step', 0)}/{job.config['steps']}"
         note = f"  {standing.note}" if standing.note else ""
         takes = "" if standing.ended or seconds is None else spell(seconds)
-        print(f"{standing.state:<11} {step:>13} {takes:>8}  {job.path.name}{note}")
+        print(f"{standing.state:<11} {step:>13} {takes:>8}  {job.title}{note}")
     counts = Counter("running elsewhere" if standing.state == "running" else standing.state for standing in standings)
     print(f"{len(jobs)} runs: {', '.join(f'{count} {state}' for state, count in counts.most_common())}")
-    kept = ("finished", "diverged", "running", "wrong input")
+    kept = ("finished", "diverged", "running", "wrong input", "damaged")
     todo = [i for i, standing in enumerate(standings) if standing.state not in kept]
     if todo:
         total = sum(left[i] or 0.0 for i in todo)
         at_a_time = max(1, launcher.concurrent([jobs[i] for i in todo]))
-        how = "from steps timed just now" if measured else "from runs like them"
+        how = "from steps timed just now" if timed_now else "from runs like them"
         print(f"{len(todo)} to do: about {spell(total / at_a_time)} with {at_a_time} at a time ({how})")
 
 

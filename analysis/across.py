@@ -1,0 +1,309 @@
+"""One number per seed from several runs of that seed: at the best learning rate, the width of a range, a slope.
+
+An `Across` takes the place of a measure in a claim. The runs of a seed differ in its key alone; the key is no wall in
+the settings in which the claim is judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import BySeed, Grid, NotRun, Unanswerable
+from analysis.errors import WrongInput
+from analysis.runs import Runs
+from analysis.select import plain, words_of
+
+PILOTS = 2
+"""Seeds, the lowest, on which a key's best value is chosen; all others are judged."""
+FEWEST_VALUES = 3
+"""Values among which there can be a best one that is at neither end."""
+
+
+class Over(NamedTuple):
+    """A measure over the key's values: tables [seeds, values], ascending where the values are numbers.
+
+    number, low, high: as `BySeed.by_seed` gives them; NaN: no number. ran: whether there is a run.
+    """
+
+    number: pd.DataFrame
+    low: pd.DataFrame
+    high: pd.DataFrame
+    ran: pd.DataFrame
+
+
+def _exact(numbers: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame({"number": numbers, "low": numbers, "high": numbers}, dtype=float)
+
+
+@dataclass(frozen=True)
+class Across:
+    """A number per seed from the runs of the seed, which differ in `key`.
+
+    Args:
+        key: what differs.
+        name, says: as a measure has them.
+        measures: what is taken at each value of the key: of a run, or across another key.
+        reduce: from one `Over` for each of `measures` to number, low, high by seed; NaN: no number.
+        ragged: whether each seed may have values of its own, as where an edge was bisected; else a seed that lacks a
+            run at some of the grid's values has no number.
+    """
+
+    key: str
+    name: str
+    says: str
+    measures: tuple[BySeed, ...]
+    reduce: Callable[[Sequence[Over]], pd.DataFrame] = field(compare=False)
+    ragged: bool = False
+
+    @property
+    def metrics(self) -> tuple[tuple[str, str | None], ...]:
+        """What must be recorded."""
+        return tuple(dict.fromkeys(metric for measure in self.measures for metric in measure.metrics))
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """The key, and those that its measures go across themselves."""
+        return tuple(dict.fromkeys((self.key, *(key for measure in self.measures for key in measure.free))))
+
+    @property
+    def diverged_count(self) -> bool:
+        """Whether all of its measures count diverged runs."""
+        return all(measure.diverged_count for measure in self.measures)
+
+    def by_seed(self, runs: Runs, grid: Grid | None = None) -> pd.DataFrame:
+        """See `analysis.claims.BySeed`.
+
+        Raises:
+            Ambiguous: two runs of a seed have one value of the key.
+            Unanswerable: as its own rule says.
+        """
+        at: dict[str, list[str]] = {}
+        for run in runs.each.index:
+            at.setdefault(plain(runs.value(run, self.key)), []).append(run)
+        values = (grid or {}).get(self.key) or grid_of(runs, (self.key,))[self.key]
+        parts = {value: runs.only(at.get(plain(value), ())) for value in values}
+        seeds = sorted(set(runs.each["seed"]))
+        ran = pd.DataFrame({v: [s in set(part.each["seed"]) for s in seeds] for v, part in parts.items()}, index=seeds)
+        whole = seeds if self.ragged else [seed for seed in seeds if ran.loc[seed].all()]
+        tables = []
+        for measure in self.measures:
+            own = {value: measure.by_seed(part, grid) for value, part in parts.items()}
+            number, low, high = (
+                pd.DataFrame({v: table[column] for v, table in own.items()}).reindex(whole).astype(float)
+                for column in ("number", "low", "high")
+            )
+            tables.append(Over(number, low, high, ran.loc[whole]))
+        found = self.reduce(tables) if whole else _exact(pd.Series(dtype=float))
+        return found.reindex(pd.Index(seeds, name="seed")).astype(float)
+
+
+def grid_of(runs: Runs, keys: Iterable[str]) -> dict[str, list[Any]]:
+    """Key -> the values that these runs have, numbers ascending, then words."""
+    found: dict[str, list[Any]] = {}
+    for key in keys:
+        values = {plain(value): value for value in (runs.value(run, key) for run in runs.each.index)}
+        found[key] = sorted(values.values(), key=_in_order)
+    return found
+
+
+def _numbers_of(key: str, table: pd.DataFrame) -> np.ndarray:
+    """The key's values as numbers. Raises WrongInput."""
+    try:
+        return np.array(table.columns, dtype=float)
+    except (TypeError, ValueError):
+        told = ", ".join(map(plain, table.columns))
+        raise WrongInput(f"{key}: its values {told} are no numbers, which this measure goes over") from None
+
+
+def _in_order(value: Any) -> tuple[bool, float, str]:
+    """Numbers ascending, then words."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (not number, float(value) if number else 0.0, plain(value))
+
+
+def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across:
+    """The measure at the key's best value, chosen on two pilot seeds, which are not judged themselves.
+
+    The best value is where the pilots' median of `by` is least (or greatest). So no seed is judged at a value that was
+    chosen by its own luck: the best of each seed by itself would be wrong in 16 to 93 % of cases. A best value at the
+    grid's end may lie beyond it, and is none.
+    """
+
+    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
+        measured, judged = tables
+        grid = list(measured.number.columns)
+        if len(grid) < FEWEST_VALUES:
+            told = ", ".join(map(plain, grid))
+            raise NotRun(f"a best {words_of(key)} needs {FEWEST_VALUES} values or more, not {told} alone")
+        pilots = list(measured.number.index[:PILOTS])
+        chosen = judged.number.loc[pilots].median().dropna()
+        if not len(chosen):
+            raise Unanswerable(f"no {words_of(key)} can be chosen: the pilot seeds have no {by.name}")
+        value = chosen.idxmin() if least else chosen.idxmax()
+        if value in (grid[0], grid[-1]):
+            seeds = ", ".join(map(str, pilots))
+            raise Unanswerable(f"the best {words_of(key)} of seeds {seeds}, {plain(value)}, is the grid's end")
+        ends = {"number": measured.number, "low": measured.low, "high": measured.high}
+        return pd.DataFrame({name: table[value].drop(pilots) for name, table in ends.items()})
+
+    which = "least" if least else "greatest"
+    chosen = f"chosen on the {PILOTS} lowest seeds, by the {which} {by.name} ({by.says}), which are not judged"
+    says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
+    return Across(key, f"{measure.name} at the best {words_of(key)}", says, (measure, by), reduce)
+
+
+def width(measure: BySeed, key: str, *, below: float = math.inf, above: float = -math.inf) -> Across:
+    """Decades between the least and the greatest value of the key, in one stretch, at which a run is good enough.
+
+    A run is good enough where the measure lies between `above` and `below`, absolute levels that are fixed beforehand;
+    of several stretches the longest counts. The range ends somewhere before the next value that is not good enough, so
+    that its width lies between two ends; where the grid ends first, only a bound is known. Each seed may have values of
+    its own, from bisecting its edges.
+    """
+
+    says = f"decades of the {words_of(key)}, in one stretch"
+    return _of_stretch(measure, key, below, above, f"width of the range of {words_of(key)}", says, _decades)
+
+
+def edge(measure: BySeed, key: str, *, below: float = math.inf, above: float = -math.inf) -> Across:
+    """The greatest value of the key, of the longest stretch, at which a run is good enough; see `width`."""
+    says = f"greatest {words_of(key)}, of the longest stretch"
+    return _of_stretch(measure, key, below, above, f"greatest {words_of(key)} that is good enough", says, _edge)
+
+
+def _of_stretch(
+    measure: BySeed, key: str, below: float, above: float, name: str, says: str, take: Callable[..., pd.Series]
+) -> Across:
+    """What `take` makes of each seed's longest stretch of good values."""
+
+    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
+        (table,) = tables
+        values = _numbers_of(key, table.number)
+        return pd.DataFrame({seed: take(_stretch(values, table, seed, below, above)) for seed in table.number.index}).T
+
+    says = f"{says}, with {_level(measure, below, above)} ({measure.says})"
+    return Across(key, name, says, (measure,), reduce, ragged=True)
+
+
+def _level(measure: BySeed, below: float, above: float) -> str:
+    levels = [f"below {plain(below)}"] if math.isfinite(below) else []
+    levels += [f"above {plain(above)}"] if math.isfinite(above) else []
+    return f"{measure.name} {' and '.join(levels)}"
+
+
+_ENDS = ["number", "low", "high"]
+
+
+_Stretch: TypeAlias = tuple[np.ndarray, int, int]
+
+
+def _stretch(values: np.ndarray, table: Over, seed: Any, below: float, above: float) -> _Stretch | None:
+    """A seed's values that were run, and the places of the longest stretch that is good (none: 0, -1).
+
+    None where a run has no number: what is not known is neither good nor bad.
+    """
+    ran = table.ran.loc[seed].to_numpy(bool)
+    numbers = table.number.loc[seed].to_numpy(float)[ran]
+    if np.isnan(numbers).any() or not len(numbers):
+        return None
+    own, good = values[ran], (numbers > above) & (numbers < below)
+    longest, start = (0, -1), 0
+    for place, fine in enumerate(good):
+        start = start if fine else place + 1
+        if fine and (longest[1] < 0 or own[place] / own[start] > own[longest[1]] / own[longest[0]] * (1 + 1e-12)):
+            longest = (start, place)
+    return own, *longest
+
+
+def _decades(found: _Stretch | None) -> pd.Series:
+    if found is None:
+        return pd.Series(np.nan, _ENDS)
+    own, first, last = found
+    if last < 0:
+        return pd.Series(0.0, _ENDS)
+    width = math.log10(own[last] / own[first])
+    open_end = first == 0 or last == len(own) - 1
+    return pd.Series([width, width, math.inf if open_end else math.log10(own[last + 1] / own[first - 1])], _ENDS)
+
+
+def _edge(found: _Stretch | None) -> pd.Series:
+    if found is None:
+        return pd.Series(np.nan, _ENDS)
+    own, _, last = found
+    if last < 0:  # none is: the edge lies below the least of them
+        return pd.Series([own[0], 0.0, own[0]], _ENDS)
+    return pd.Series([own[last], own[last], own[last + 1] if last + 1 < len(own) else math.inf], _ENDS)
+
+
+def slope(measure: BySeed, key: str, *, log_key: bool = True, log_measure: bool = True, where: str = "") -> Across:
+    """Least-squares slope of the measure on the key, by default of logarithm on logarithm; one for each seed.
+
+    Where a number is only a bound, so is the slope, to the side to which that number pulls it.
+    """
+
+    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
+        (table,) = tables
+        x = _numbers_of(key, table.number)
+        x = np.log(x) if log_key else x
+        x = x - x.mean()
+        with np.errstate(all="ignore"):  # one value alone has no slope
+            number, low, high = (
+                np.log(one.to_numpy(dtype=float)) if log_measure else one.to_numpy(dtype=float) for one in table[:3]
+            )
+            weights = x / (x @ x)
+            ends = [_sum(weights, a, b) for a, b in ((number, number), (low, high), (high, low))]
+        known = np.isfinite(number).all(axis=1)
+        return pd.DataFrame(
+            {n: np.where(known, e, np.nan) for n, e in zip(_ENDS, ends, strict=True)}, table.number.index
+        )
+
+    return Across(key, *_slope_told(measure, key, log_key, log_measure, where, "slope"), (measure,), reduce)
+
+
+def _sum(weights: np.ndarray, rising: np.ndarray, falling: np.ndarray) -> np.ndarray:
+    """Sum over values of weight x number, by seed: of `rising` where the weight is positive, else of `falling`."""
+    terms = np.where(weights > 0, rising, falling) * weights
+    return np.asarray(np.where(weights == 0, 0.0, terms).sum(axis=1))
+
+
+def curvature(measure: BySeed, key: str, *, log_key: bool = True, log_measure: bool = True) -> Across:
+    """The quadratic term of a least-squares parabola, to be shown beside a slope; one for each seed."""
+
+    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
+        (table,) = tables
+        x = _numbers_of(key, table.number)
+        x = np.log(x) if log_key else x
+        with np.errstate(all="ignore"):
+            y = np.log(table.number.to_numpy(dtype=float)) if log_measure else table.number.to_numpy(dtype=float)
+        known = np.isfinite(y).all(axis=1) & (len(x) > 2)
+        terms = np.full(len(y), np.nan)
+        if known.any():
+            terms[known] = np.polyfit(x, y[known].T, 2)[0]
+        return _exact(pd.Series(terms, table.number.index))
+
+    return Across(key, *_slope_told(measure, key, log_key, log_measure, "", "curvature"), (measure,), reduce)
+
+
+def _slope_told(measure: BySeed, key: str, log_key: bool, log_measure: bool, where: str, what: str) -> tuple[str, str]:
+    on = f"{'log ' if log_measure else ''}{measure.name} on {'log ' if log_key else ''}{words_of(key)}"
+    return f"{what} of {on}{where}", f"least-squares {what} of {on} ({measure.says})"
+
+
+def at(measure: BySeed, key: str, value: float) -> Across:
+    """The measure at one value of the key, beside others that go across it."""
+
+    def reduce(tables: Sequence[Over], value: float) -> pd.DataFrame:
+        (table,) = tables
+        nothing = pd.Series(np.nan, table.number.index)
+        there = value in table.number
+        return pd.DataFrame({n: one[value] if there else nothing for n, one in zip(_ENDS, table[:3], strict=True)})
+
+    name = f"{measure.name} at {words_of(key)} {plain(value)}"
+    return Across(key, name, measure.says, (measure,), partial(reduce, value=value))

@@ -1,0 +1,13 @@
+"""Ioffe & Szegedy (2015): batch normalisation reduces internal covariate shift."""
+
+from analysis.studies import Study
+
+STUDY = Study(
+    title="Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
+    source="Ioffe & Szegedy 2015, ICML, arXiv:1502.03167",
+    says="Training is slow because the distribution of each layer's inputs drifts while the layers before it learn. "
+    "Normalising them removes the drift, and so allows higher rates, careless initialisation and saturating "
+    "non-linearities, and regularises.",
+    predicts="Steadier distributions of what enters the non-linearity, faster training, higher rates that still train.",
+    experiments=("ioffe2015/mnist_sigmoid",),
+)

@@ -1,0 +1,57 @@
+"""Least squares with a condition number of one's choice: the toy of which theorems speak."""
+
+from __future__ import annotations
+
+import torch
+
+from experiments.data import DATA, Arrays
+from experiments.errors import WrongInput
+from probes.randomness import seeded_generator
+
+
+@DATA.register("least_squares")
+def least_squares(
+    seed: int,
+    *,
+    dimension: int = 20,
+    samples: int = 1000,
+    test_samples: int = 1000,
+    condition: float = 1000.0,
+    mean: float = 0.0,
+    noise: float = 0.0,
+) -> Arrays:
+    """Inputs x ~ N(mean 1, diag(eigenvalues)), one target <w, x> + noise e with w, e ~ N(0, 1).
+
+    The eigenvalues fall from 1 to 1 / condition, evenly in the logarithm (Kohler et al. 2019, arXiv:1805.10694, study
+    such problems). Everything is drawn from the run's seed, each from a generator of its own.
+
+    Args:
+        seed: the run's seed.
+        dimension: of x.
+        samples: training samples.
+        test_samples: test samples.
+        condition: of the covariance of x; at least 1.
+        mean: of each coordinate of x.
+        noise: deviation of the noise on the targets; at least 0.
+
+    Raises:
+        WrongInput: a value out of range.
+    """
+    for name, value in (("dimension", dimension), ("samples", samples), ("test_samples", test_samples)):
+        if value < 1:
+            raise WrongInput(f"data.{name}={value}: must be a whole number of at least 1")
+    for name, number, least in (("condition", condition, 1), ("noise", noise, 0)):
+        if not least <= number < float("inf"):
+            raise WrongInput(f"data.{name}={number}: must be a number of at least {least}")
+
+    def normal(rows: int, columns: int, place: str) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=seeded_generator("cpu", seed, "least squares", place))
+
+    deviations = torch.logspace(0.0, -0.5, dimension, base=condition)
+    w = normal(dimension, 1, "w")
+
+    def drawn(rows: int, place: str) -> tuple[torch.Tensor, torch.Tensor]:
+        x = mean + normal(rows, dimension, f"{place} inputs") * deviations
+        return x, x @ w + noise * normal(rows, 1, f"{place} noise")
+
+    return Arrays(*drawn(samples, "training"), *drawn(test_samples, "test"), None)

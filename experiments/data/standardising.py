@@ -1,0 +1,117 @@
+"""What is done to inputs before a network sees them, worked out on the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from experiments.errors import WrongInput
+
+Standardise = bool | Literal["centred", "whitened"]
+"""As ``data.standardise`` has it; see :class:`experiments.data.batches.Options`."""
+
+WHITENING_EPS = 1e-5
+"""In units of the mean variance of a value: a direction in which the training data vary by no more is given as 0."""
+
+MOST_VALUES = 4096
+"""Of one input, at most, to be whitened: the covariance of 4,096 has 128 MiB, its eigenvectors take minutes."""
+
+_CHUNK = 1024
+"""Samples that are summed up at a time."""
+
+
+def treatment(
+    standardise: Standardise, inputs: Tensor, images: bool, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """What makes inputs ready for the network.
+
+    Args:
+        standardise: see :class:`experiments.data.batches.Options`.
+        inputs: those of training, on the CPU: uint8 (samples, channels, height, width), or float32 (samples, values).
+        images: whether they are images.
+        device: where it is applied.
+
+    Returns:
+        a function of inputs (any number of samples, *shape) that returns float32 of the same shape.
+
+    Raises:
+        WrongInput: inputs of too many values to be whitened, or of no variance.
+    """
+    if standardise == "whitened":
+        mean, whitening = whitening_of(inputs)
+        return _whitened(mean.float().to(device), whitening.float().to(device))
+    if not images:
+        if standardise != "centred":
+            return lambda values: values
+        middle = inputs.double().mean(0).float().to(device)
+        return lambda values: values - middle
+    mean, deviation = channel_statistics(inputs) if standardise else (torch.zeros(1), torch.ones(1))
+    if standardise is not True:
+        deviation = torch.full((1,), 255.0)
+    mean, deviation = mean.view(-1, 1, 1).to(device), deviation.view(-1, 1, 1).to(device)
+    return lambda values: values.float().sub_(mean).div_(deviation)  # of bytes, float() makes a new tensor
+
+
+def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:
+    def whitened(values: Tensor) -> Tensor:
+        return ((values.flatten(1).float() - mean) @ whitening).view(values.shape)
+
+    return whitened
+
+
+def whitening_of(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean m and the matrix W of ZCA whitening, x -> W (x - m), over all values of an input together.
+
+    W = U diag(1 / sqrt(lambda)) U^T with the covariance U diag(lambda) U^T (biased; Bell & Sejnowski 1997, "The
+    'independent components' of natural scenes are edge filters"): of all whitenings the one that changes the inputs
+    least, so that an image remains one. Where lambda is at most :data:`WHITENING_EPS` times its mean, W maps to 0: of
+    what the training data do not show there is no scale. The covariance of what comes out is then the identity on the
+    other directions. Computed in float64; the eigenvectors are a machine's own in their last digits.
+
+    Args:
+        inputs: (samples, ...), the training data, on the CPU.
+
+    Returns:
+        m (values,) and W (values, values), symmetric, float64.
+
+    Raises:
+        WrongInput: more values than :data:`MOST_VALUES`, or no direction in which they vary.
+    """
+    samples, size = len(inputs), inputs[0].numel()
+    if size > MOST_VALUES:
+        raise WrongInput(f"data.standardise=whitened: an input has {size} values; at most {MOST_VALUES} are whitened")
+    total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    for part in inputs.split(_CHUNK):
+        rows = part.flatten(1).double()
+        total += rows.sum(0)
+        products += rows.T @ rows
+    mean = total / samples
+    variances, directions = torch.linalg.eigh(products / samples - mean[:, None] * mean)
+    kept = variances > WHITENING_EPS * variances.clamp(min=0).mean()
+    if not kept.any():
+        raise WrongInput("data.standardise=whitened: the training inputs are all alike")
+    directions = directions[:, kept]
+    return mean, (directions * variances[kept].rsqrt()) @ directions.T
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (over all pixels, divided by their number) of each channel, in bytes.
+
+    They are sums of whole numbers, hence exact up to the last rounding and the same on every machine. The deviation of
+    a channel of one value is given as 1, so that it becomes 0 everywhere instead of NaN.
+
+    Args:
+        images: uint8 (samples, channels, height, width), on the CPU.
+
+    Returns:
+        two float32 tensors of shape (channels,).
+    """
+    counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])]).double()
+    values = torch.arange(256, dtype=torch.float64)
+    pixels = counts.sum(1)
+    mean = (counts * values).sum(1) / pixels
+    deviation = ((counts * (values - mean[:, None]).square()).sum(1) / pixels).sqrt()
+    return mean.float(), deviation.where(deviation > 0, 1.0).float()

@@ -1,0 +1,1 @@
+"""What is done to the test set's inputs, one file each."""

@@ -1,0 +1,148 @@
+"""How weights grow, turn and wander, and how far running statistics stand from those of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probes.errors import ProbeError
+from probes.network import Layer, View
+from probes.points import After, Before
+from probes.protocol import At, Declaration, Field, Need, group_sums
+from probes.reductions import BufferValues, DistancesFromStart, Moments, UpdateTerms, WeightTerms
+from probes.reductions.dynamics import turned
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Per layer, of its weights w, gradient g of the training batch's total loss, and real update d; no pass is added.
+
+    ``weight_norm`` ||w||; ``update_angle`` between w and w + d, and ``unit_update_angle``, the root mean square over
+    units of the same for each unit's weights (Kosson et al. 2024), in radians; ``effective_rate`` lr_t / ||w||^2
+    (van Laarhoven 2017; Arora et al. 2019); ``gradient_radial`` <w, g> / ||w|| with its sign, and
+    ``gradient_tangential``, the norm of what is left of g; ``distance_from_start`` ||w - w_0||, w_0 at the first probed
+    step. Of a reparametrised weight (weight normalisation) w stands for the factors that are trained, taken together.
+
+    Of torch's batch normalisations that keep running statistics, averaged over units (Wang et al. 2022):
+    ``running_mean_discrepancy`` |mean_running - mean_batch| / sigma_batch and ``running_deviation_discrepancy``
+    |sigma_running / sigma_batch - 1|, sigma = sqrt(variance + eps) as each is used (the batch's variance is the biased
+    one, torch averages the unbiased ones); the running ones as they stood before this batch moved them.
+
+    Args:
+        layers: names; None for all that have trained weights.
+        every: measure at every that-many-th step of the base schedule.
+
+    Raises:
+        ProbeError: no such layer, or one without trained weights.
+    """
+
+    layers: tuple[str, ...] | None = None
+    every: int = 1
+
+    def _layers(self, network: View) -> list[Layer]:
+        chosen = network.select(self.layers)
+        if self.layers is None:
+            return [layer for layer in chosen if layer.weights]
+        for layer in chosen:
+            if not layer.weights:
+                raise ProbeError(f"dynamics: layer {layer.name!r} has no trained weights")
+        return list(chosen)
+
+    def _averaged(self, network: View) -> dict[str, tuple[float, Need, Need, Need]]:
+        """layer -> eps, running mean and variance, the batch's moments."""
+        found = {}
+        for layer in network.select(self.layers):
+            if layer.batch_norm_epsilon is None or layer.normalisation is None or layer.before_normalisation is None:
+                continue
+            leaf = network.leaf(layer.normalisation)
+            names = [f"{leaf.module}.{which}" for which in ("running_mean", "running_var")]
+            if all(name in network.buffers for name in names):
+                mean, variance = (Need("train", Before(), BufferValues(name)) for name in names)
+                moments = Need("train", Before(), Moments(layer.before_normalisation))
+                found[layer.name] = (layer.batch_norm_epsilon, mean, variance, moments)
+        return found
+
+    def declare(self, network: View) -> Declaration:
+        """See :class:`probes.protocol.Probe`."""
+        layers, averaged = self._layers(network), self._averaged(network)
+        if not layers:
+            raise ProbeError("dynamics: no layer of this network has trained weights")
+        factors = [x.name for x in layers if any(".parametrizations." in w for w in x.weights)]
+        of_factors = f"; w the trained factors in {', '.join(factors)}" if factors else ""
+        names = tuple(layer.name for layer in layers)
+        fields = {
+            key: Field(key, unit, reference + of_factors, "train", point, dims=("layer",), layer=names)
+            for key, unit, point, reference in _RECORDS
+        }
+        needs = list(_asked(layers))
+        if averaged:
+            needs += [need for _, *three in averaged.values() for need in three]
+            for key in ("running_mean_discrepancy", "running_deviation_discrepancy"):
+                reference = "Wang et al. 2022, training-inference discrepancy"
+                fields[key] = Field(key, "1", reference, "train", "before", dims=("layer",), layer=tuple(averaged))
+        return Declaration(tuple(needs), fields, modes=bool(averaged))
+
+    def measure(self, at: At) -> Mapping[str, Tensor]:
+        """See :class:`probes.protocol.Probe`."""
+        network, layers = at.network, self._layers(at.network)
+        terms, updates, distances = (at[need] for need in _asked(layers))
+        lengths = [len(layer.weights) for layer in layers]
+        size_squared, product, gradient_squared = group_sums(terms, lengths)
+        along, step_squared, squares = group_sums(updates, lengths)
+        radial = product / size_squared.sqrt()
+        rates = torch.tensor([at.rate_of(layer.weights) for layer in layers], dtype=torch.float64)
+        answer = {
+            "weight_norm": size_squared.sqrt(),
+            "update_angle": turned(along, step_squared, size_squared),
+            "unit_update_angle": (squares / torch.tensor([_units(network, layer) for layer in layers])).sqrt(),
+            "effective_rate": rates / size_squared,
+            "gradient_radial": radial,
+            "gradient_tangential": (gradient_squared - radial.square()).clamp(min=0).sqrt(),
+            "distance_from_start": group_sums(distances.square(), lengths).sqrt(),
+        }
+        averaged = self._averaged(network)
+        if averaged:
+            ratios, widths = [], []
+            for eps, mean, variance, moments in averaged.values():
+                (of_batch, squared), running = at[moments], (at[variance] + eps).sqrt()
+                spread = (squared + eps).sqrt()
+                ratios.append(torch.stack([(at[mean] - of_batch).abs() / spread, (running / spread - 1).abs()]))
+                widths.append(len(of_batch))
+            found = group_sums(torch.cat(ratios, 1), widths) / torch.tensor(widths)
+            answer["running_mean_discrepancy"], answer["running_deviation_discrepancy"] = found
+        return answer
+
+
+def _asked(layers: list[Layer]) -> tuple[Need, Need, Need]:
+    """Of all weights of ``layers``, one layer after the other."""
+    weights = tuple(name for layer in layers for name in layer.weights)
+    return (
+        Need("train", Before(), WeightTerms(weights)),
+        Need("train", After(), UpdateTerms(weights)),
+        Need("train", Before(), DistancesFromStart(weights)),
+    )
+
+
+def _units(network: View, layer: Layer) -> int:
+    """Rows of more than one number in the layer's weights."""
+    shapes = [torch.Size(network.shapes[name]) for name in layer.weights]
+    return sum(shape[0] for shape in shapes if shape.numel() > shape[0])
+
+
+_RECORDS: tuple[tuple[str, str, str, str], ...] = (
+    ("weight_norm", "parameter", "before", "van Laarhoven 2017"),
+    ("update_angle", "radian", "after", "angle between w_t and w_{t+1}"),
+    ("unit_update_angle", "radian", "after", "Kosson et al. 2024; root mean square over units"),
+    (
+        "effective_rate",
+        "1/parameter^2",
+        "before",
+        "van Laarhoven 2017: lr_t / ||w||^2; NaN for several rates in a layer",
+    ),
+    ("gradient_radial", "loss/parameter", "before", "<w, g> / ||w||; 0 for scale-invariant weights"),
+    ("gradient_tangential", "loss/parameter", "before", "norm of g less its radial part"),
+    ("distance_from_start", "parameter", "before", "||w - w_0||, w_0 at the first probed step"),
+)

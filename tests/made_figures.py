@@ -1,0 +1,169 @@
+"""Made-up runs with every metric and array that a figure takes, as `Runs.load` would give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analysis.runs import Runs
+
+GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0)
+EDGES = tuple(np.linspace(-4, 4, 9))
+TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedule": "constant", "steps": 21}
+ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
+ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
+SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
+LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation")
+MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
+THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
+THEORY += ("gamma_over_sigma_mean",)
+
+
+class MadeUp:
+    """Runs of some normalisations and seeds; the values are drawn from a seed.
+
+    Args:
+        keys: what was trained, by key of the configuration (`model.width`), beside and instead of `TRAINED`.
+        ends: normalisation -> step at which its runs diverge.
+        rates: lr_t by step, recorded as the metric learning_rate.
+        values: the one value of everything.
+        scale: what the drawn values are multiplied by.
+    """
+
+    def __init__(
+        self,
+        norms: Sequence[str] = ("none", "batch", "noisy_batch", "l1"),
+        seeds: int = 2,
+        steps: Sequence[int] = (0, 10, 20),
+        *,
+        regression: bool = False,
+        layers: int = 1,
+        ends: Mapping[str, int] | None = None,
+        rates: Mapping[int, float] | None = None,
+        values: Any = None,
+        keys: Mapping[str, Any] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        self.steps, self.layers = list(steps), [f"{'layer' if regression else 'conv'}{i + 1}" for i in range(layers)]
+        self.arrays: list[xr.DataArray] = []
+        self.trained: dict[str, dict[str, Any]] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.rates, self.depth = rates or {}, (keys or {}).get("model.depth")
+        draw = np.random.default_rng(0)
+        self.draw = (
+            (lambda size: scale * draw.lognormal(size=size)) if values is None else lambda size: np.full(size, values)
+        )
+        unit = "squared error, sum over the batch" if regression else "nats, mean over the batch"
+        task = {"data": "gaussian", "model": "deep_linear", "optim.lr": 1e-6} if regression else {}
+        common = {"data": "digits", "model": "vgg_small", **TRAINED, **task, **(keys or {})}
+        told = "".join(f"-{value}" for value in [common["optim.lr"], *(keys or {}).values()])
+        parts = []
+        for norm in norms:
+            for seed in range(seeds):
+                run, end = f"{norm}-{seed}{told}", (ends or {}).get(norm)
+                self.trained[run] = {**common, "norm": norm}
+                self.facts[run] = {
+                    "state": "finished" if end is None else "diverged",
+                    "diverged_at": math.nan if end is None else float(end),
+                    "experiment": None,
+                    "task": "regression" if regression else "classification",
+                    "seed": seed,
+                }
+                probed = [step for step in self.steps if end is None or step <= end]
+                rows = [part for step in probed for part in self._step(step, norm, regression, unit, step == end)]
+                parts.append(pd.concat(rows).assign(run=run, norm=norm))
+                self._arrays(run, norm, probed)
+        self.table = pd.concat(parts, ignore_index=True)
+
+    def _step(self, step: int, norm: str, regression: bool, unit: str, last: bool) -> list[pd.DataFrame]:
+        def rows(probe: str, metric: str, batch: str, unit: str, count: int, **dims: Any) -> pd.DataFrame:
+            values = self.draw(count)
+            if last:  # what a run that blows up leaves behind
+                values = np.where(np.arange(count) % 2, math.nan, math.inf)
+            if metric == "accuracy":
+                values = 1 / (1 + values)
+            kept = {"layer": None, "x": math.nan} | dims
+            return pd.DataFrame(
+                {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
+            )
+
+        def layered(metric: str) -> pd.DataFrame:
+            return rows("some", metric, "train", "1", len(self.layers), layer=self.layers)
+
+        made = [rows("training", "loss", "train", unit, 1)]
+        made += [rows("training", "data_loss", batch, unit, 1) for batch in ("train", "test")]
+        if not regression:
+            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
+        if step in self.rates:
+            made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
+        made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
+        made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
+        made += [layered(metric) for metric in LAYERED]
+        if depth := self.depth:
+            names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
+            made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))
+        made += [layered(f"{metric}_before_normalisation") for metric in MOMENTS]
+        if norm != "none":
+            made += [layered(f"{metric}_after_normalisation") for metric in (*MOMENTS, "mean")]
+        if "batch" in norm:
+            made += [layered(metric) for metric in THEORY]
+        return made
+
+    def _arrays(self, run: str, norm: str, steps: Sequence[int]) -> None:
+        kinds: list[tuple[str, tuple[str, ...], tuple[int, ...], tuple[float, ...] | None]] = [
+            ("histogram", ("bin",), (len(EDGES) + 1,), EDGES),
+            ("unit_mean", ("unit",), (5,), None),
+            ("unit_variance", ("unit",), (5,), None),
+            ("percentiles", ("unit", "level"), (2, 3), (0.15, 0.5, 0.85)),
+        ]
+        for place in ("before_normalisation", *(["after_normalisation"] if norm != "none" else [])):
+            for layer in self.layers:
+                for metric, dims, shape, x in kinds:
+                    values = self.draw((len(steps), *shape))
+                    attrs = {"run": run, "layer": layer, "x": x, "unit": "activation", "batch": "train"}
+                    name = f"{metric}_{place}"
+                    self.arrays.append(
+                        xr.DataArray(values, dims=("step", *dims), coords={"step": list(steps)}, name=name, attrs=attrs)
+                    )
+
+    def __add__(self, other: MadeUp) -> MadeUp:
+        self.table = pd.concat([self.table, other.table], ignore_index=True)
+        self.arrays = self.arrays + other.arrays
+        self.trained |= other.trained
+        self.facts |= other.facts
+        return self
+
+    def runs(self) -> Runs:
+        """As `Runs.load` would give them."""
+
+        def read(metric: str, names: Sequence[str], batch: str, layers: Sequence[str]) -> list[xr.DataArray]:
+            return [
+                a for a in self.arrays if a.name == metric and a.attrs["run"] in names and a.attrs["layer"] in layers
+            ]
+
+        return Runs(self.table, pd.DataFrame.from_dict(self.facts, orient="index"), self.trained, read)
+
+    def without(self, *probes: str) -> MadeUp:
+        self.table = self.table[~self.table["probe"].isin(probes)].reset_index(drop=True)
+        return self
+
+
+def deep(keys: Mapping[str, Any] | None = None, depths: Sequence[int] = (10, 12), **options: Any) -> MadeUp:
+    """Runs of fully connected networks of some depths, with one seed beside the two pilots; the middle rate is best."""
+    common = {"model": "mlp", "model.activation": "relu", "model.initialisation": "he", **(keys or {})}
+    first, *others = (
+        MadeUp(**{"seeds": 3, **options}, keys={**common, "model.depth": depth, "optim.lr": rate}, scale=scale)
+        for depth in depths
+        for rate, scale in ((0.05, 1.0), (0.1, 0.5), (0.2, 1.0))
+    )
+    return sum(others, first)
+
+
+def both(**options: Any) -> MadeUp:
+    """Runs of both kinds of task."""
+    return MadeUp(**options) + MadeUp(**{**options, "regression": True})

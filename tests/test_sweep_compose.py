@@ -1,0 +1,49 @@
+"""What a sweep composes for each of its jobs: what that job's overrides alone would compose."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+import experiments
+from experiments import cli
+
+ARMS = {
+    "slow": ["norm=batch", "norm.momentum=0.5"],
+    "exact": ["norm=batch", "norm.eps=0.001"],
+    "usual": ["norm=batch"],
+    "wide": ["norm=none", "model.widths=[9,9]", "+data.shift={a: 1}"],
+    "narrow": ["norm=none", "model.widths=[3]", "+data.shift={b: 2}"],
+}
+
+
+def swept(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[tuple[str, DictConfig]]:
+    """The jobs of a sweep as they are handed over, none of them carried out."""
+    found: list[tuple[str, DictConfig]] = []
+    monkeypatch.setattr(cli, "_sweep", found.extend)
+    monkeypatch.setattr(sys, "argv", ["experiments", "-m", *arguments])
+    assert cli.main() == 0
+    return found
+
+
+def plainly(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "arm"}
+
+
+def test_each_job_is_what_its_overrides_alone_compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["model=mlp", "+model.note=7"]
+    arms = ", ".join(f"{name}: {overrides}" for name, overrides in ARMS.items())
+    jobs = swept(monkeypatch, *given, f"hydra.sweeper.arms={{{arms}}}", "steps=3,5", "optim.lr=0.1,0.2")
+    wanted = [
+        [*arm, f"steps={steps}", f"optim.lr={lr}"] for arm in ARMS.values() for steps in (3, 5) for lr in (0.1, 0.2)
+    ]
+    assert len(jobs) == len(wanted) == 20
+    for (told, config), overrides in zip(jobs, wanted, strict=True):
+        assert plainly(config) == plainly(experiments.compose([*given, *overrides])), told

@@ -1,0 +1,50 @@
+"""Who counts: runs that have ended, diverged ones only by a measure's own rule, and the same everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.claims import Claim, Term, more
+from analysis.ledger import judge
+from analysis.measures import Measure, final, over_training, steps_to_learn
+from analysis.runs import Runs
+from analysis.select import settings
+from analysis.usable import ended, usable
+from tests.made_table import BASE, made, row
+
+STATES = ("finished", "diverged", "running", "failed", "interrupted", "not started")
+
+
+def runs() -> Runs:
+    names = [f"{norm}{seed}" for norm in ("none", "batch") for seed in range(len(STATES))]
+    rows = [
+        row(name, step, metric, 1.0 + step, batch="train")
+        for name in names
+        for step in range(0, 120, 10)
+        for metric in ("accuracy", "m")
+    ]
+    facts = {name: {"seed": int(name[-1]), "state": STATES[int(name[-1])], "diverged_at": 60.0} for name in names}
+    return made(rows, {name: {**BASE, "norm": name[:-1]} for name in names}, facts)
+
+
+@pytest.mark.parametrize(
+    ("measure", "counted"), [(final("accuracy", "train"), ["batch0", "batch1"]), (over_training("m"), ["batch0"])]
+)
+def test_who_counts_is_who_the_ledger_judges_by(measure: Measure, counted: list[str]) -> None:
+    whole = runs()
+    (setting,) = settings(whole)
+    own = setting.runs.only(setting.of["batch"])
+    found, notes = usable(own, measure, "batch")
+    assert list(found.each.index) == counted
+    told = "counted as such" if measure.diverged_count else "left out"
+    assert notes == ("4 of batch not ended, left out", f"1 of batch diverged, {told}")
+    assert list(ended(own).each.index) == ["batch0", "batch1"]
+    claim = Claim("X", "", "", (more(Term.of("none", measure), Term.of("batch", measure)),))
+    (verdict,) = judge(whole, [claim])
+    assert verdict.seeds == len(counted)
+    assert set(notes) <= set(verdict.parts[0].notes)
+
+
+def test_a_run_under_way_is_not_one_that_never_learnt() -> None:
+    own = runs().only(["none2"])
+    assert list(usable(own, steps_to_learn(), "none")[0].each.index) == []

@@ -5,19 +5,22 @@
 Networks: VGG-11 with BN on 128 random 32x32 images, and the 25-layer linear net with BN on its 1,000 samples. In each
 round plain steps and probed steps alternate in one process; the cost of a probe is
 (seconds of a probed step - seconds of a plain step) / seconds of a plain step, and the median over rounds is printed
-beside the passes that the plan announces. `pip install loss-landscapes` adds that tool to the comparison.
+beside the passes that the plan announces. A second row gives the share of the probed step that goes into making sure
+that the function that trained is the one that is evaluated: comparing outputs, carrying state over, restoring random
+generators. `pip install loss-landscapes` adds that tool to the comparison.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import importlib.util
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +34,28 @@ from experiments.configuration import plain_config
 from experiments.data import Data, load_data
 from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
+from probes.engine.carried import Carried
+from probes.engine.checks import Guard
+from probes.engine.generators import RandomState
 from probes.engine.probes import Probes
+from probes.engine.shadow import Shadow
+from probes.engine.training_pass import TrainingPass
 
 SETTINGS = {
     "VGG-11 BN": ["data=cifar10", "model=vgg11", "optim.batch_size=128", "probes.fixed_batch=128"],
     "25 linear layers, BN": ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6"],
 }
 PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard", "dynamics", "representations", "shift"]
+
+
+GUARDS = {
+    TrainingPass: ["_before", "_after", "compare"],
+    Shadow: ["check_alike"],
+    Carried: ["take", "put"],
+    RandomState: ["__init__", "restore"],
+    Guard: ["__init__", "check"],
+}
+"""What holds the function that trained against the one that is evaluated; none of these calls another."""
 
 
 class Drop(ProbeRecorder):
@@ -75,6 +93,38 @@ def cost(run_plain: Callable[[], float], run_probed: Callable[[], float], rounds
         plain = run_plain()
         found.append((run_probed() - plain) / plain)
     return statistics.median(found), min(found), max(found)
+
+
+@contextlib.contextmanager
+def timed_guards() -> Iterator[list[float]]:
+    """Within it the list gathers the seconds of each call of :data:`GUARDS`."""
+    spent: list[float] = []
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent.append(time.perf_counter() - begun)
+
+        return run
+
+    own = {(owner, name): getattr(owner, name) for owner, names in GUARDS.items() for name in names}
+    for (owner, name), function in own.items():
+        setattr(owner, name, timed(function))
+    try:
+        yield spent
+    finally:
+        for (owner, name), function in own.items():
+            setattr(owner, name, function)
+
+
+def guard_share(training: Training, steps: int) -> float:
+    """Of the seconds of ``steps`` probed steps, the share that :data:`GUARDS` take."""
+    with timed_guards() as spent:
+        each = seconds(training, steps, plain=False)
+    return sum(spent) / (each * steps)
 
 
 def with_loss_landscapes(name: str, training: Training, rounds: int, plain_steps: int) -> None:
@@ -171,6 +221,8 @@ def main() -> None:
                 f"{training.probes.plan.passes:.2f} passes){share}",
                 flush=True,
             )
+            share_of_guards = 100 * statistics.median(guard_share(training, steps) for _ in range(arguments.rounds))
+            print(f"{'':22} {'of it: same function?':25} {share_of_guards:6.2f} % of the probed step", flush=True)
         with_loss_landscapes(name, training, arguments.rounds, 2 * steps)
         print_peak_memory(name)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from experiments.criteria import data_loss
 from experiments.data import Data
 from experiments.defaults import GROUPS
 from experiments.evaluations import PARTS, build_evaluations
@@ -20,7 +21,7 @@ from experiments.probing import PROBES, Sink, build_probes
 from experiments.rehearsal import rehearse
 from experiments.schema import GROUP_DEFAULTS
 from experiments.selections import Parameters
-from experiments.train import Training, data_loss
+from experiments.train import Training
 from probes.objective import Objective
 
 

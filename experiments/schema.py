@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from experiments import criteria
 from experiments.errors import WrongInput, near_miss
 
 HEARTBEAT_SECONDS = 2.0
@@ -248,7 +249,7 @@ def validate(config: Mapping[str, Any]) -> None:
         _number(config, "optim.batch_size", at_least=1, whole=True)
     _choice(config, "optim.loss", ("mean", "sum"))
     if _get(config, "optim.criterion") is not None:
-        _choice(config, "optim.criterion", ("cross_entropy", "squared_error", "half_squared_error"))
+        _choice(config, "optim.criterion", criteria.NAMES)
     _choice(config, "optim.schedule", ("constant", "step", "cosine"))
     _choice(config, "resume", ("exact", "anyway"))
     _choice(config, "probes.spacing", ("linear", "log", "progress"))

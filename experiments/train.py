@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from experiments import criteria
 from experiments.data import Batch, Data
-from experiments.errors import WrongInput
 from experiments.evaluations import Evaluations, score
 from experiments.optimisers import BatchAgain, revisits, set_learning_rate, update
 from probes.engine.carried import Carried
@@ -91,9 +91,7 @@ class Training:
     @property
     def loss_unit(self) -> str:
         """Of the data loss of one sample."""
-        usual = "cross_entropy" if self.data.spec.task == "classification" else "squared_error"
-        criterion = self.criterion or usual
-        return "nats" if criterion == "cross_entropy" else criterion.replace("_", " ")
+        return criteria.unit(self.criterion or criteria.usual(self.data.spec.task))
 
 
 def train(run: Training, start: int, journal: Journal) -> int | None:
@@ -201,34 +199,3 @@ def final_values(run: Training) -> dict[str, float]:
     with at_step(run.seed, run.steps), in_domain_of(batch):
         loss = run.objective(after.network, after.network, batch.inputs, batch.targets)
     return batch_values(run, loss, batch) | held_out_values(run, run.steps)
-
-
-def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of predictions.
-
-    Args:
-        task: classification or regression.
-        reduction: mean or sum over the samples of a batch.
-        criterion: cross_entropy (nats), or the squared error ||output - target||^2 summed over outputs, or half of it,
-            of classes with their one-hot vectors as targets. (torch's mean squared error divides by the number of
-            outputs too.) None: cross-entropy for classes, the squared error for values.
-
-    Raises:
-        WrongInput: the cross-entropy of targets that are no classes.
-    """
-    criterion = criterion or ("cross_entropy" if task == "classification" else "squared_error")
-    if criterion == "cross_entropy":
-        if task != "classification":
-            raise WrongInput(f"optim.criterion=cross_entropy: these data have values as targets, not classes ({task})")
-        cross_entropy: Any = nn.CrossEntropyLoss(reduction=reduction)
-        return cross_entropy
-    factor = 0.5 if criterion == "half_squared_error" else 1.0
-
-    def squared_error(output: Tensor, target: Tensor) -> Tensor:
-        if task == "classification":
-            target = nn.functional.one_hot(target, output.shape[1]).to(output.dtype)
-        errors = (output - target).square().sum()
-        errors = errors if factor == 1.0 else factor * errors
-        return errors / len(target) if reduction == "mean" else errors
-
-    return squared_error

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.criteria import data_loss
 from experiments.data import Batch, Data, load_data
 from experiments.evaluations import INPUTS, STATISTICS, Evaluation, score
 from experiments.evaluations.base import Occasion
@@ -22,7 +23,6 @@ from experiments.evaluations.statistics.population import Population
 from experiments.evaluations.statistics.running import Running
 from experiments.models import build_model
 from experiments.norms.batch import BatchNorm1d
-from experiments.train import data_loss
 from probes.objective import Objective
 from tests.test_fold import lived_in
 

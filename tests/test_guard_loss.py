@@ -19,36 +19,38 @@ class Warm(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.calls = 0
+        self.calls, self.functional = 0, nn.functional  # a module of Python, which has no copy
         self.register_buffer("average", torch.zeros(()))
 
     def forward(self, output, targets):
         self.calls += 1
-        loss = CROSS_ENTROPY(output, targets)
+        loss = self.functional.cross_entropy(output, targets)
         self.average = 0.5 * self.average + 0.5 * loss.detach()
         return loss * (1 + self.calls) + self.average
 
 
 class Callable:
     def __init__(self):
-        self.seen = []
+        self.seen, self.functional = [], nn.functional
 
     def __call__(self, output, targets):
         self.seen.append(1.0)
-        return CROSS_ENTROPY(output, targets) * sum(self.seen)
+        return self.functional.cross_entropy(output, targets) * sum(self.seen)
 
     def method(self, output, targets):
         return self(output, targets)
 
 
 def closure():
+    from torch.nn import functional
+
     calls, seen = 0, {"sum": 0.0}
 
     def loss(output, targets):
         nonlocal calls
         calls += 1
         seen["sum"] += 1.0
-        return CROSS_ENTROPY(output, targets) * (calls + seen["sum"])
+        return functional.cross_entropy(output, targets) * (calls + seen["sum"])
 
     return loss
 

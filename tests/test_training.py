@@ -14,13 +14,13 @@ from torch import nn
 import experiments
 from experiments.building import build_training
 from experiments.configuration import plain_config
+from experiments.criteria import data_loss
 from experiments.data import load_data
 from experiments.errors import WrongInput
 from experiments.models import build_model
 from experiments.norms import NORMS
 from experiments.optimisers import build_optimiser, learning_rate_schedule
 from experiments.runs.records import ProbeRecorder
-from experiments.train import data_loss
 from probes.objective import Objective, weight_matrices
 from tests.runs import checkpoint, differences, small
 
@@ -96,13 +96,17 @@ def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) 
     values = torch.randn(5, 3)
     halved = data_loss("regression", "mean", "half_squared_error")(output, values).item()
     assert halved == pytest.approx(((output - values) ** 2).sum().item() / 10)
+    picked = -sum(output[i, label].item() for i, label in enumerate(labels.tolist())) / 5
+    assert data_loss("classification", "mean", "linear")(output, labels).item() == pytest.approx(picked)
     path = experiments.run(small(tmp_path, "optim.criterion=half_squared_error", "optim.lr=0.01", "steps=20")).path
     told = records(path)
     assert told[-1]["values"]["data_loss"] < told[0]["values"]["data_loss"]
     assert set(told[-1]["values"]) >= {"accuracy", "test_accuracy"}
     assert json.loads((path / "fields.json").read_text())["training"]["loss"]["unit"].startswith("half squared error, ")
     for wrong, line in {
-        ("optim.criterion=mse",): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, squared_error",
+        (
+            "optim.criterion=mse",
+        ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, squared_error",
         ("optim.criterion=cross_entropy", "data=gaussian", "model=deep_linear"): "have values as targets, not classes",
     }.items():
         with pytest.raises(WrongInput, match=line):

@@ -23,6 +23,7 @@ _MODULES_OWN = frozenset(vars(nn.Module())) - {"training"}
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 _CONSTANT: tuple[type, ...] = (int, float, complex, bool, str, bytes, type(None), type, range)
 _CONSTANT += (torch.dtype, torch.device, torch.memory_format, types.BuiltinFunctionType, types.FunctionType)
+_CONSTANT += (types.ModuleType,)  # of Python: imported where it is used, or kept as an attribute
 _PLAIN = (*_CONSTANT, Tensor, list, dict, set, tuple)
 
 
@@ -60,7 +61,9 @@ class Carried:
         closures = self._copy_closures(source, memo)
         try:
             for _, original in objects(source):
-                _detach_into(memo, (v for n, v in vars(original).items() if n not in _MODULES_OWN))
+                kept = [value for name, value in vars(original).items() if name not in _MODULES_OWN]
+                _detach_into(memo, kept)
+                memo |= {id(value): value for value in kept if isinstance(value, types.ModuleType)}
             self.copy = copy.deepcopy(source, memo)
         except Exception as error:  # torch names several causes, all the network's
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -88,8 +91,9 @@ class Carried:
         self._last: State | None = None
         self._marks: list[tuple[dict[str, Any], list[Any]]] = []
         for theirs, own in self._closures:
-            for name, value in _variables(theirs).items():
-                _write(own, name, self._mapped(value))
+            values = self._values(theirs.__name__, _variables(theirs))
+            for name, value in (values.constant | values.changing).items():
+                _write(own, name, value)
 
     def _copy_closures(self, source: Any, memo: dict[int, Any]) -> list[tuple[types.FunctionType, types.FunctionType]]:
         """Functions with variables of their own, those of their variables included; not yet filled."""

@@ -11,5 +11,11 @@ STUDY = Study(
     "Without a non-linearity and with orthogonal weights they do not grow.",
     predicts="A growth of pi / (pi - 1) = 1.467 per layer with relu; more layers cost steps with batch normalisation "
     "that they do not cost without.",
-    experiments=("yang2019/initialisation", "yang2019/one_step", "yang2019/depth", "yang2019/linear"),
+    experiments=(
+        "yang2019/initialisation",
+        "yang2019/one_step",
+        "yang2019/depth",
+        "yang2019/linear",
+        "yang2019/linear_batches",
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,20 @@ RELU_GROWTH = math.pi / (math.pi - 1)
 """Of the squared gradient, per layer towards the input, with relu and large batches (Yang et al. 2019)."""
 NEAR = 0.05
 """Of the logarithm of a growth: as near as 512 units and 256 samples can be."""
+NEAR_LINEAR = 0.10
+"""The same without a non-linearity: at 16 units per sample or more the correction is of the order of 1 / 16."""
+BATCHES = (8, 16)
+"""Sizes of which the growth without a non-linearity is judged: of 256 it is 1.004, and cannot be told from none."""
 SMALLEST = 1.25
 """The least difference of two growths, as a factor, that counts."""
 SMALLEST_SLOPE = 0.25
 """The least difference of two powers of depth that counts."""
 _RELU, _TANH = {"model": "mlp", "model.activation": "relu"}, {"model": "mlp", "model.activation": "tanh"}
+
+
+def linear_growth(batch_size: int) -> float:
+    """Of the squared gradient, per layer towards the input, without a non-linearity (Yang et al. 2019, section 3.2)."""
+    return (batch_size - 2) / (batch_size - 3)
 
 
 def squared_gradients(runs: Runs, which: int) -> dict[str, np.ndarray]:
@@ -101,7 +111,22 @@ CLAIMS = (
         name="Y2",
         statement="Without a non-linearity the squared gradient grows by (B - 2) / (B - 3) per layer for batches of B.",
         source=f"{_YANG}, section 3.2",
-        untestable="its rate needs a loss that is linear in the outputs; cross-entropy and squared error are not",
+        about={"model": "mlp", "model.activation": "none", "optim.criterion": "linear"},
+        comparisons=tuple(
+            replace(
+                value(
+                    Term.of("batch", growth()),
+                    low=linear_growth(size) ** (1 - NEAR_LINEAR),
+                    high=linear_growth(size) ** (1 + NEAR_LINEAR),
+                ),
+                about={"optim.batch_size": size},
+            )
+            for size in BATCHES
+        ),
+        remark="The loss is linear in the outputs, as the theory asks: under cross-entropy and squared error what "
+        "comes back depends on the outputs, and the growth is another.",
+        figure="gradients_over_depth",
+        experiment="yang2019/linear_batches",
     ),
     Claim(
         name="Y3",

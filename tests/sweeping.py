@@ -45,6 +45,18 @@ class Waits(torch.nn.Module):
         return x
 
 
+class WaitsAtFirst(torch.nn.Module):
+    """Takes a fifth of a second in a job that Slurm starts for the first time, and no time when it is started again."""
+
+    def __init__(self, layer):
+        super().__init__()
+
+    def forward(self, x):
+        first = "SLURM_JOB_ID" in os.environ and not int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        time.sleep(0.2 if first else 0)
+        return x
+
+
 class Raises(torch.nn.Module):
     """Raises at its sixth training step, however often the run is resumed."""
 
@@ -92,7 +104,12 @@ class KillsItself(Raises):
 '''
 
 
-MISBEHAVING_NAMES = {"waits": "Waits", "raises": "Raises", "kills_itself": "KillsItself"}
+MISBEHAVING_NAMES = {
+    "waits": "Waits",
+    "waits_at_first": "WaitsAtFirst",
+    "raises": "Raises",
+    "kills_itself": "KillsItself",
+}
 MISBEHAVING_NAMES |= {"dies_at_once": "DiesAtOnce", "doubles": "Doubles"}
 
 

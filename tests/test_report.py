@@ -255,7 +255,9 @@ FLAGS += ["--virtual-time-budget=5000", "--allow-file-access-from-files"]
 MEASURE = """<pre id="measured"></pre><script>addEventListener("load", () => {
   const boxes = [...document.querySelectorAll("figure")].map(f => {
     const box = (f.querySelector("img") || f).getBoundingClientRect();
-    return {id: f.id, width: box.width, height: box.height, shown: f.querySelector("img").naturalWidth};
+    const picture = f.querySelector(".picture"), told = f.querySelector(".sideways").getBoundingClientRect().height;
+    return {id: f.id, width: box.width, height: box.height, shown: f.querySelector("img").naturalWidth,
+            beyond: picture.scrollWidth > picture.clientWidth + 16, told: told > 0};
   });
   const loaded = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
   document.getElementById("measured").textContent = JSON.stringify(
@@ -297,6 +299,8 @@ def test_in_a_browser_every_figure_is_seen_and_nothing_is_asked_for(page: Path, 
         assert box["shown"] > 0
         assert box["width"] >= 250, box
         assert box["height"] >= 80, box
+        assert box["told"] or not box["beyond"], f"nothing says that there is more to the right: {box}"
+    assert any(box["told"] for box in measured["boxes"]) == (width < 600)
 
 
 # ------------------------------------------------------------------------------------------------------ wrong input

@@ -12,6 +12,7 @@ from analysis.folders import RunFolders
 from analysis.loader import load_arrays
 from analysis.run_folder import ENDED, Run
 from analysis.select import NORM, plain
+from experiments.source_keys import RESULT_HASHES
 
 if TYPE_CHECKING:
     from analysis.runs import Runs
@@ -30,6 +31,7 @@ def trainings(folders: Sequence[Run], runs: Runs) -> dict[str, str]:
         cosine = runs.value(run.name, "optim.schedule") == "cosine"
         keys = [NORM, *(key for key in runs.keys if cosine or key != "steps")]
         told = [plain(runs.value(run.name, key)) for key in keys]
+        told += [f"{key} {v}" for key, v in sorted(run.training.items()) if key.rpartition(".")[2] in RESULT_HASHES]
         alike.setdefault((*told, plain(run.column("seed"))), []).append(run)
     found: dict[str, str] = {}
     for some in alike.values():

@@ -29,6 +29,7 @@ from experiments.runs.format import (
     kind_of_key,
     training_of,
 )
+from experiments.source_keys import HASHES, SOURCE_KEYS
 
 # Column of the table -> group of the config that was chosen from, whose choice is named as it was typed.
 CHOICES = {"data": "data", "model": "model", "norm": "norm", "optimiser": "optim"}
@@ -92,14 +93,13 @@ class Run:
             group, _, option = key.partition(".")
             if option == "name" and group in GROUPS:
                 found[group] = self.column(_COLUMN_OF[group])
-            elif kind_of_key(key) != "training" or key == "seed" or option in ("file", "order_file"):
+            elif kind_of_key(key) != "training" or key == "seed" or option in SOURCE_KEYS:
                 continue
             elif option or group not in GROUPS:
                 found[key] = value
             else:
                 found[group] = text(value)
-        hashes = ("file_sha256", "order_file_sha256", "fingerprint")
-        return found | {key: value for key, value in self.training.items() if key.rpartition(".")[2] in hashes}
+        return found | {key: value for key, value in self.training.items() if key.rpartition(".")[2] in HASHES}
 
     @cached_property
     def starts(self) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import WrongInput
 from experiments.keys import refuse_unknown_to_hydra
-from experiments.schema import NAMED_GROUPS, SOURCE_KEYS
+from experiments.schema import NAMED_GROUPS
+from experiments.source_keys import SOURCE_KEYS
 
 
 def chosen_name(config: Mapping[str, Any], group: str) -> str:

@@ -14,7 +14,8 @@ from experiments.composition import explain
 from experiments.errors import WrongInput
 from experiments.keys import refuse_taken_away, refuse_unknown
 from experiments.kinds import spelled_out
-from experiments.schema import NAMED_GROUPS, SOURCE_KEYS, Config
+from experiments.schema import NAMED_GROUPS, Config
+from experiments.source_keys import SOURCE_KEYS
 
 
 def plain_config(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def _make_absolute(node: dict[str, Any], prefix: str = "") -> None:
         if isinstance(value, dict):
             _make_absolute(value, f"{prefix}{key}.")
         elif key in {*SOURCE_KEYS, "root", "cache"} and isinstance(value, str):
+            if key in SOURCE_KEYS and not value:
+                raise WrongInput(f"{prefix}{key}=: must be the path of a file, or null")
             node[key] = _absolute(f"{prefix}{key}", value)
 
 

@@ -190,7 +190,7 @@ def is_users(module: str) -> bool:
 
 
 def source_hash(path: str | Path, key: str) -> str:
-    """SHA-256 of a user's source file, or of all Python files of a folder, hexadecimal.
+    """SHA-256 of a user's file, or of all Python files of a folder, hexadecimal.
 
     It is part of the identity of every run that uses them.
 
@@ -208,7 +208,7 @@ def source_hash(path: str | Path, key: str) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise WrongInput(
-            f"{key}: cannot be read ({error.strerror}); give the path of a Python file, from the working directory"
+            f"{key}: cannot be read ({error.strerror}); give its path, from the working directory"
         ) from error
 
 

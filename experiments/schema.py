@@ -211,9 +211,6 @@ def by_scale(sizes: Mapping[str, Any], *, _root_: Mapping[str, Any]) -> Any:
     return sizes[scale]
 
 
-SOURCE_KEYS = frozenset({"file", "order_file"})
-"""Options, of whatever group, that are the path of a user's Python file; a run goes by its contents."""
-
 NAMED_GROUPS = tuple(GROUP_DEFAULTS)
 """The groups of what is trained: each choice is of something with a name, and names the run."""
 

@@ -12,7 +12,7 @@ from probes.errors import ProbeError
 from probes.network import Layer, View
 from probes.points import After, Before
 from probes.protocol import At, Declaration, Field, Need, group_sums
-from probes.reductions import BufferValues, DistancesFromStart, Moments, UpdateTerms, WeightTerms
+from probes.reductions import BufferValues, ChannelNorms, DistancesFromStart, Moments, UpdateTerms, WeightTerms
 from probes.reductions.dynamics import turned
 
 
@@ -31,8 +31,11 @@ class Dynamics:
     |sigma_running / sigma_batch - 1|, sigma = sqrt(variance + eps) as each is used (the batch's variance is the biased
     one, torch averages the unbiased ones); the running ones as they stood before this batch moved them.
 
+    By option, as arrays, ``channel_norms`` of every weight: the norm of each output channel's (a row of the weight).
+
     Args:
         layers: names; None for all that have trained weights.
+        channels: whether to take the norms by channel, too.
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -40,6 +43,7 @@ class Dynamics:
     """
 
     layers: tuple[str, ...] | None = None
+    channels: bool = False
     every: int = 1
 
     def _layers(self, network: View) -> list[Layer]:
@@ -78,6 +82,14 @@ class Dynamics:
             for key, unit, point, reference in _RECORDS
         }
         needs = list(_asked(layers))
+        if self.channels:
+            needs.append(_by_channel(layers))
+            for layer in layers:
+                for weight in layer.weights:
+                    fields[f"{CHANNEL_NORMS}.{weight}"] = Field(
+                        CHANNEL_NORMS, "parameter", f"of the rows of {weight}", "train", "before", ("channel",),
+                        (layer.name,), None, network.shapes[weight][:1],
+                    )  # fmt: skip
         if averaged:
             needs += [need for _, *three in averaged.values() for need in three]
             for key in ("running_mean_discrepancy", "running_deviation_discrepancy"):
@@ -103,6 +115,10 @@ class Dynamics:
             "gradient_tangential": (gradient_squared - radial.square()).clamp(min=0).sqrt(),
             "distance_from_start": group_sums(distances.square(), lengths).sqrt(),
         }
+        if self.channels:
+            weights = [weight for layer in layers for weight in layer.weights]
+            parts = at[_by_channel(layers)].split([network.shapes[weight][0] for weight in weights])
+            answer |= {f"{CHANNEL_NORMS}.{weight}": part for weight, part in zip(weights, parts, strict=True)}
         averaged = self._averaged(network)
         if averaged:
             ratios, widths = [], []
@@ -114,6 +130,14 @@ class Dynamics:
             found = group_sums(torch.cat(ratios, 1), widths) / torch.tensor(widths)
             answer["running_mean_discrepancy"], answer["running_deviation_discrepancy"] = found
         return answer
+
+
+CHANNEL_NORMS = "channel_norms"
+"""The arrays are called so, a dot, and the weight's qualified name."""
+
+
+def _by_channel(layers: list[Layer]) -> Need:
+    return Need("train", Before(), ChannelNorms(tuple(name for layer in layers for name in layer.weights)))
 
 
 def _asked(layers: list[Layer]) -> tuple[Need, Need, Need]:

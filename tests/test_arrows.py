@@ -17,8 +17,9 @@ ALLOWED_ROOMS = {
     "probes": {"probes"},
     "analysis": {"analysis", "experiments"},
 }
-OPEN_TO_ANALYSIS = {"experiments.runs.format", "experiments.discovery"}
-"""What the analysis may know of experiments: how a run folder is laid out, and how a user's files are found."""
+OPEN_TO_ANALYSIS = {"experiments.runs.format", "experiments.discovery", "experiments.source_keys"}
+"""What the analysis may know of experiments: how a run folder is laid out, how a user's files are found, and which
+options are their paths."""
 ALLOWED_PACKAGES = {
     "probes": {"torch"},
     "analysis": {"numpy", "pandas", "scipy", "matplotlib", "pyarrow", "xarray", "jinja2", "markupsafe", "rich"},

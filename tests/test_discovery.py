@@ -78,7 +78,7 @@ def test_what_a_users_submodule_raises_is_one_line(tmp_path: Path) -> None:
 
 def test_wrong_paths_and_names_are_told(tmp_path: Path) -> None:
     file = write(tmp_path, mine="class Median: ...\n") / "mine.py"
-    with pytest.raises(WrongInput, match=r"norm.file=nowhere: cannot be read \(No such file or directory\); give the"):
+    with pytest.raises(WrongInput, match=r"norm.file=nowhere: cannot be read \(No such file or directory\); give its"):
         load("norm.file=nowhere", tmp_path / "nowhere")
     with pytest.raises(WrongInput, match=r"k: not a Python file \(its name must end in \.py\)"):
         load("k", file.rename(tmp_path / "mine.txt"))

@@ -118,3 +118,24 @@ def test_a_layer_without_trained_weights_is_refused():
     with pytest.raises(ProbeError, match="dynamics: layer 'c2' has no trained weights"):
         build(network, None, {"d": Dynamics(layers=("c2",))})
     assert build(network, None, {"d": Dynamics()}).fields()["d"]["weight_norm"]["layer"] == ["c1", "c3", "head"]
+
+
+@pytest.mark.parametrize("norm", ["batch", "weight"])
+def test_norms_by_channel_are_those_of_the_rows(norm):
+    network = twin.conv_net(norm).double()
+    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
+    engine = build(network, None, {"d": Dynamics(channels=True)}, example=batch)
+    without = build(network, None, {"d": Dynamics()}, example=batch)
+    assert engine.plan.passes == without.plan.passes
+    start = {n: p.detach().clone() for n, p in network.named_parameters()}
+    with engine.around(0, batch) as forward:
+        train_step(forward, network, engine.objective, sgd(network), batch, 7, 0)
+    found = {key: value for key, value in engine.records[0][2].items() if key.startswith("channel_norms.")}
+    names = [n for n in start if ".layer." in f".{n}" and not n.endswith("bias")]
+    assert set(found) == {f"channel_norms.{name}" for name in names}
+    assert any("original1" in name for name in names) == (norm == "weight")
+    for name in names:
+        rows = [twin.length([row]) for row in start[name]]
+        assert found[f"channel_norms.{name}"].tolist() == pytest.approx(rows, rel=1e-12)
+    described = engine.fields()["d"][f"channel_norms.{names[0]}"]
+    assert (described["metric"], described["dims"], described["layer"]) == ("channel_norms", ["channel"], ["c1"])

@@ -19,6 +19,7 @@ from analysis.measures import over_training
 from analysis.run_folder import read_run
 from analysis.runs import Runs
 from analysis.select import Ambiguous, Arm, apart, arms_by, differing, plain, settings
+from experiments.source_keys import SOURCE_KEYS
 from tests.made_table import BASE, made, row
 from tests.runs import small
 
@@ -85,7 +86,7 @@ def test_every_key_of_a_real_configuration_that_changes_training_is_a_wall(tmp_p
     """Against what the run itself holds to change its numbers; how it was looked at excepted."""
     path = experiments.run(small(tmp_path, "norm=batch", "steps=2", "probes=none")).path
     run = read_run(path)
-    scientific = {key for key in run.training if key.rpartition(".")[2] not in ("file", "order_file")}
+    scientific = {key for key in run.training if key.rpartition(".")[2] not in SOURCE_KEYS}
     keys = {key.removesuffix(".name") for key in scientific} - {"seed"} | {"steps", "numerics"}
     assert set(run.trained) == keys
     assert len(keys) > 20

@@ -48,6 +48,13 @@ def between_0_and_1(name: str, value: float) -> None:
         raise ValueError(f"{name}={value}: must be at least 0 and below 1")
 
 
+def check_momentum(momentum: float, nesterov: bool) -> None:
+    """Refuses a momentum outside [0, 1), and Nesterov's way of taking one where there is none."""
+    between_0_and_1("momentum", momentum)
+    if nesterov and not momentum:
+        raise ValueError("nesterov=true needs momentum above 0")
+
+
 def at_least(name: str, value: float, least: float) -> None:
     """Refuses a value below ``least``, and infinity."""
     if not least <= value < float("inf"):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.errors import WrongInput
-from experiments.optimisers.base import OPTIMISERS, at_least, between_0_and_1
+from experiments.optimisers.base import OPTIMISERS, at_least, check_momentum
 from experiments.optimisers.batch_again import BatchAgain
 from experiments.selections import Parameters
 
@@ -118,7 +118,5 @@ def sam(
     """
     at_least("rho", rho, 0)
     at_least("eta", eta, 0)
-    between_0_and_1("momentum", momentum)
-    if nesterov and not momentum:
-        raise ValueError("nesterov=true needs momentum above 0")
+    check_momentum(momentum, nesterov)
     return SAM(network.parameters(), lr, momentum, nesterov, rho, perturb, adaptive, eta)

@@ -21,7 +21,8 @@ from experiments.discovery import source_hash
 from experiments.errors import RunFailure, WrongInput
 from experiments.runs.files import read_json
 from experiments.runs.format import CONFIG, flat, kind_of_key, lost_config, training_of
-from experiments.schema import NAMED_GROUPS, SOURCE_KEYS
+from experiments.schema import NAMED_GROUPS
+from experiments.source_keys import SOURCE_KEYS
 
 RESULTS_VERSION = 2
 """Raised whenever a change makes equal configurations give other numbers."""

@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from experiments.array_file import DAMAGED, merged, read_arrays
 from experiments.errors import RunFailure
 from experiments.mirrors import Mirror
 from experiments.runs.files import write_atomically, write_json
@@ -153,24 +153,15 @@ class RecordWriter:
         if not chunks:
             return
         merged_path = self.folder / ARRAYS
-        by_key: dict[str, dict[int, np.ndarray]] = {}
         try:
-            if merged_path.exists():
-                with open(merged_path, "rb") as file, np.load(file, allow_pickle=False) as earlier:
-                    for key in (name.removesuffix("/steps") for name in earlier.files if name.endswith("/steps")):
-                        steps, values = earlier[f"{key}/steps"].tolist(), earlier[f"{key}/values"]
-                        by_key[key] = dict(zip(steps, values, strict=True))
+            by_key = read_arrays(merged_path) if merged_path.exists() else {}
             for chunk in chunks:
                 with open(chunk, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                     for key in arrays.files:
                         by_key.setdefault(key, {})[step_of(chunk.stem)] = arrays[key]
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        except DAMAGED as error:
             raise RunFailure(f"{self.folder / 'arrays'}: an array file is damaged: {error}") from error
-        merged = {}
-        for key, by_step in by_key.items():
-            merged[f"{key}/steps"] = np.array(sorted(by_step), dtype=np.int64)
-            merged[f"{key}/values"] = np.stack([by_step[step] for step in sorted(by_step)])
-        _write_npz(merged_path, merged)
+        _write_npz(merged_path, merged(by_key))
         shutil.rmtree(self.folder / CHUNKS)
 
     def _chunks(self) -> list[Path]:

@@ -78,6 +78,22 @@ def turned(product: Tensor, step_squared: Tensor, size_squared: Tensor) -> Tenso
 
 
 @dataclass(frozen=True)
+class ChannelNorms(ParameterReduction):
+    """(channels of all ``weights``,): the norm of each row of each weight, one weight after the other."""
+
+    weights: tuple[str, ...]
+
+    def reduce(self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Tensor:
+        """See :class:`ParameterReduction`."""
+        rows = (values[name].detach().flatten(1) for name in self.weights)
+        return torch.cat([_product(row, row, 1) for row in rows]).sqrt()
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        """See :class:`Reduction`."""
+        return (sum(view.shapes[name][0] for name in self.weights),)
+
+
+@dataclass(frozen=True)
 class DistancesFromStart(StateReduction):
     """(weights,): norm of each of ``weights`` minus what it was when this was first asked."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,11 +14,16 @@ from probes.network import View
 from probes.points import Before
 from probes.protocol import At, Declaration, Field, Need
 from probes.reductions import ExtremeEigenvalues, SpectralDensity, Trace
+from probes.reductions.derivatives import Taken
+from probes.statistics import Given
 
 
 @dataclass(frozen=True)
 class Spectrum:
     """Of the Hessian H of one batch's total loss at theta_t, in train mode, with the step's own noise.
+
+    Normalisations take the batch's statistics, which move with the parameters; or constants: the batch's, the running
+    ones (H and g then are of the function that evaluation mode computes), or given ones.
 
     The largest and smallest eigenvalues (algebraically) with their residual norms ||H v - lambda v||; the gradient's
     share within the span of the largest ones' eigenvectors (Gur-Ari et al. 2018; Ghorbani et al. 2019);
@@ -35,12 +41,17 @@ class Spectrum:
         density_draws, density_steps: vectors and Lanczos steps of each; 0 draws for no density.
         trace_draws: vectors of random signs (Hutchinson); 0 for no trace.
         parameters: patterns of the names of trained parameters to which H is restricted (``conv1.*``); None: all.
+        statistics: where normalisations take theirs from: "moving", "held" (the batch's, as constants; torch's batch
+            normalisations only), "running" (as they stood before this batch), "given" (of ``statistics_file``), or
+            given ones by the names of the buffers that hold the running ones, as in a state dict.
+        statistics_file: tensors by name, as torch.save wrote a state dict, or a dictionary that has one at "network"
+            (a checkpoint).
         batch: "train" is the step's own; others are given to Probes.
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
         ProbeError: an option out of its range; more eigenvalues than parameters, a pattern that matches none, a network
-            that stops gradients, so that differentiating twice leaves out a part.
+            that stops gradients, so that differentiating twice leaves out a part; statistics that cannot be had.
     """
 
     largest: int = 5
@@ -51,6 +62,8 @@ class Spectrum:
     density_steps: int = 90
     trace_draws: int = 0
     parameters: tuple[str, ...] | None = None
+    statistics: str | Mapping[str, Tensor] = "moving"
+    statistics_file: str | None = None
     batch: str = "train"
     every: int = 1
 
@@ -69,6 +82,21 @@ class Spectrum:
             )
         if self.parameters is not None and not self.parameters:
             raise ProbeError("spectrum parameters=[]: at least one pattern is needed, or null for all parameters")
+        object.__setattr__(self, "_source", self._chosen())
+
+    def _chosen(self) -> Taken:
+        """Where statistics come from; one object as long as this probe lives, since given ones are equal to themselves
+        only."""
+        told, file = self.statistics, self.statistics_file
+        if (file is not None) != (told == "given"):
+            raise ProbeError(f"spectrum statistics={told} statistics_file={file}: given ones need a file, no others do")
+        if file is not None:
+            return Given(_read(file))
+        if isinstance(told, Mapping):
+            return Given(told)
+        if told not in ("moving", "held", "running"):
+            raise ProbeError(f"spectrum statistics={told}: must be moving, held, running or given")
+        return cast(Taken, told)
 
     def _need(self, reduction: ExtremeEigenvalues | SpectralDensity | Trace) -> Need:
         return Need(self.batch, Before(), reduction)
@@ -78,8 +106,13 @@ class Spectrum:
         return None if self.parameters is None else tuple(self.parameters)
 
     @property
+    def _taken(self) -> Taken:
+        return cast(Taken, vars(self)["_source"])
+
+    @property
     def _of(self) -> ExtremeEigenvalues:
-        return ExtremeEigenvalues(self._patterns, self.largest, self.smallest, self.tolerance, self.products)
+        ends = (self.largest, self.smallest, self.tolerance, self.products)
+        return ExtremeEigenvalues(self._patterns, *ends, statistics=self._taken)
 
     @property
     def _ends(self) -> Need:
@@ -87,35 +120,39 @@ class Spectrum:
 
     @property
     def _density(self) -> Need:
-        return self._need(SpectralDensity(self._patterns, self.density_draws, self.density_steps))
+        return self._need(
+            SpectralDensity(self._patterns, self.density_draws, self.density_steps, statistics=self._taken)
+        )
 
     @property
     def _trace(self) -> Need:
-        return self._need(Trace(self._patterns, self.trace_draws))
+        return self._need(Trace(self._patterns, self.trace_draws, statistics=self._taken))
 
     def declare(self, network: View) -> Declaration:
         """See :class:`probes.protocol.Probe`."""
         needs = [self._ends]
+        told = "given" if isinstance(self._taken, Given) else self._taken
+        batch = self.batch if told == "moving" else f"{self.batch}, {told} statistics"
         fields: dict[str, Field] = {}
         for end, count in (("largest", self.largest), ("smallest", self.smallest)):
             places = tuple(float(place) for place in range(1, count + 1))
             for what in ("eigenvalues", "residuals") if count else ():
                 key, reference = f"{end}_{what}", "||H v - lambda v||" if what == "residuals" else "of the Hessian"
-                fields[key] = Field(key, "loss/parameter^2", reference, self.batch, "before", dims=("x",), x=places)
+                fields[key] = Field(key, "loss/parameter^2", reference, batch, "before", dims=("x",), x=places)
         for key, (unit, reference) in _RECORDS.items():
-            fields[key] = Field(key, unit, reference, self.batch, "before")
+            fields[key] = Field(key, unit, reference, batch, "before")
         if self.density_draws:
             needs.append(self._density)
             for key, unit in (("density_nodes", "loss/parameter^2"), ("density_weights", "fraction")):
                 fields[key] = Field(
-                    key, unit, "Ghorbani et al. 2019", self.batch, "before", ("draw", "node"), None, None,
+                    key, unit, "Ghorbani et al. 2019", batch, "before", ("draw", "node"), None, None,
                     (self.density_draws, self.density_steps),
                 )  # fmt: skip
         if self.trace_draws:
             needs.append(self._trace)
             for key in ("trace", "trace_standard_error"):
-                fields[key] = Field(key, "loss/parameter^2", "Hutchinson's estimate", self.batch, "before")
-        return Declaration(tuple(needs), fields)
+                fields[key] = Field(key, "loss/parameter^2", "Hutchinson's estimate", batch, "before")
+        return Declaration(tuple(needs), fields, modes=told == "held")
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
@@ -133,6 +170,20 @@ class Spectrum:
         if self.trace_draws:
             answer["trace"], answer["trace_standard_error"] = at[self._trace]
         return answer
+
+
+def _read(file: str) -> Mapping[str, Tensor]:
+    """The tensors of a file, by name."""
+    key = f"spectrum statistics_file={file}"
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of damaged files torch raises many types
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or none of torch's"
+        raise ProbeError(f"{key}: cannot be read ({reason})") from None
+    found = found.get("network", found) if isinstance(found, Mapping) else found
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ProbeError(f"{key}: must hold tensors by name, as a state dict does")
+    return found
 
 
 _RECORDS = {

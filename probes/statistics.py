@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -24,6 +26,22 @@ from probes.errors import ProbeError
 Source = Literal["batch", "running"] | Mapping[str, Tensor]
 """The batch's, the running ones, or given ones by the qualified names of the buffers that hold the running ones
 ("fc1.norm.running_mean"), as they stand in a state dict."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Given statistics, as :data:`Source` has them by name; compared by their contents, SHA-256."""
+
+    values: Mapping[str, Tensor] = field(repr=False, compare=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256()
+        for name, value in sorted(self.values.items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        object.__setattr__(self, "digest", digest.hexdigest())
+
 
 _source: contextvars.ContextVar[Source | None] = contextvars.ContextVar("source", default=None)
 _domain: contextvars.ContextVar[Tensor | None] = contextvars.ContextVar("domain", default=None)

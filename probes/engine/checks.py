@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -203,17 +205,23 @@ class _Stops(TorchFunctionMode):
         return result
 
 
-def check_differentiable(evaluator: Evaluator, reduction: Reduction, inputs: Tensor, targets: Tensor) -> None:
+def check_differentiable(
+    evaluator: Evaluator,
+    reduction: Reduction,
+    inputs: Tensor,
+    targets: Tensor,
+    within: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> None:
     """Refuses ``reduction``, which differentiates twice, on a network that stops gradients.
 
     Where statistics are taken as constants (batch renormalisation's r and d), the first derivative is what training
-    uses, but its own derivative by autograd leaves out a part.
+    uses, but its own derivative by autograd leaves out a part. ``within`` is what it is evaluated within.
 
     Raises:
         ProbeError: it does; the first leaf that does is named.
     """
     suspect: list[str] = []
-    with evaluator.rehearsal(), evaluator.pure(), _Stops() as stops:
+    with evaluator.rehearsal(), evaluator.pure(), within(), _Stops() as stops:
 
         def look(tap: str, value: Tensor) -> None:
             if stops.found and not suspect:

@@ -9,12 +9,16 @@ pass's graph is measured; with the second one and a product at work it is GRAPHS
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probes import statistics
 from probes.engine.ask import Ask
+from probes.engine.checks import check_differentiable, check_twice
 from probes.engine.collector import Collector, Results, nothing
 from probes.engine.costs import Costs
 from probes.engine.evaluation import Evaluator
@@ -22,7 +26,9 @@ from probes.engine.reduction_state import ReductionState
 from probes.errors import ProbeError
 from probes.network import View, normalises_by_batch
 from probes.randomness import seeded_generator
-from probes.reductions.derivatives import CurvatureReduction
+from probes.reductions.derivatives import CurvatureReduction, Taken
+from probes.reductions.reduction import Reduction
+from probes.statistics import Given
 
 GRAPHS = 3.2
 """Bytes alive in a product with the Hessian, vectors apart, over those that a forward pass leaves for the backward one:
@@ -96,11 +102,10 @@ def reduce_curvature(
 ) -> None:
     """Answers what is asked of Hessians and Jacobians; one pass for all that look at the same parameters."""
     collector = Collector(ask, results)
-    for (names, still), reductions in sharing(ask, evaluator.shadow.view).items():
+    for (names, source), reductions in sharing(ask, evaluator.shadow.view).items():
         hold = frozenset(tap for reduction in reductions for tap in reduction.taps())
         hessian = any(reduction.hessian_products() for reduction in reductions)
-        constant = held_statistics(evaluator.shadow.network) if still else contextlib.nullcontext()
-        with evaluator.pure(), constant:
+        with evaluator.pure(), statistics_from(evaluator.shadow.network, source):
             loss, held = evaluator.loss(inputs, targets, nothing, hold)
             curvature = Curvature(evaluator, loss.total, held, names, hessian)
             del loss
@@ -110,20 +115,54 @@ def reduce_curvature(
 
 
 @contextlib.contextmanager
-def held_statistics(network: nn.Module) -> Iterator[None]:
-    """Within it torch's batch normalisations in training mode take the batch's statistics as constants."""
+def statistics_from(network: nn.Module, source: Taken) -> Iterator[None]:
+    """Within it normalisations take their statistics from ``source``.
+
+    Those that ask (:mod:`probes.statistics`) are told; torch's own, which do not, are computed again. Where the
+    batch's are held, that is done to all of torch's kind.
+    """
+    if source == "moving":
+        yield
+        return
+    if source == "held":
+        with _computed_again(network, _of_batch):
+            yield
+        return
+    with statistics.taken_from(source.values if isinstance(source, Given) else source):
+        own = {}  # as they are now: the modules' own passes will move them
+        for name, module in network.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not hasattr(module, "place"):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                now = {"running_mean": module.running_mean.clone(), "running_var": module.running_var.clone()}
+                own[module] = statistics.held(name, **now)
+        with _computed_again(network, lambda module, x: own.get(module)):
+            yield
+
+
+def _of_batch(module: nn.modules.batchnorm._BatchNorm, x: Tensor) -> tuple[Tensor, ...] | None:
+    if not normalises_by_batch(module):
+        return None
+    variance, mean = torch.var_mean(x.detach(), [0, *range(2, x.ndim)], correction=0)
+    return mean, variance
+
+
+@contextlib.contextmanager
+def _computed_again(
+    network: nn.Module, found: Callable[[nn.modules.batchnorm._BatchNorm, Tensor], tuple[Tensor, ...] | None]
+) -> Iterator[None]:
+    """Within it torch's batch normalisations give what mean and variance of ``found`` make of x; None: what they do."""
 
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         assert isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if not normalises_by_batch(module):
+        taken = found(module, args[0])
+        if taken is None:
             return None
-        x = args[0]
-        axes = [0, *range(2, x.ndim)]
-        variance, mean = torch.var_mean(x.detach(), axes, correction=0)
-        return nn.functional.batch_norm(x, mean, variance, module.weight, module.bias, False, 0.0, module.eps)
+        mean, variance = taken
+        return nn.functional.batch_norm(args[0], mean, variance, module.weight, module.bias, False, 0.0, module.eps)
 
-    found = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    handles = [module.register_forward_hook(hook, prepend=True) for module in found]
+    all_of_torch = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    handles = [module.register_forward_hook(hook, prepend=True) for module in all_of_torch]
     try:
         yield
     finally:
@@ -131,27 +170,57 @@ def held_statistics(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def check_held(network: nn.Module) -> None:
+def check_curvature(evaluator: Evaluator, ask: Ask, inputs: Any, targets: Any) -> None:
+    """Refuses second derivatives that would lie, that a kernel lacks, or of statistics that cannot be had.
+
+    Raises:
+        ProbeError: the first one.
+    """
+    curved: dict[Taken, Reduction] = {}
+    for reduction in (*ask.asked.second_derivatives[:1], *ask.asked.curvatures):
+        source = reduction.source() if isinstance(reduction, CurvatureReduction) else "moving"
+        curved.setdefault(source, reduction)
+    for source, reduction in curved.items():
+        if source not in ("moving", "held"):
+            _check_source(evaluator.shadow.network, source)
+        within: Taken = "moving" if source == "held" else source
+        told = functools.partial(statistics_from, evaluator.shadow.network, within)
+        check_differentiable(evaluator, reduction, inputs, targets, told)
+        if source == "held":
+            _check_source(evaluator.shadow.network, source)
+    if curved:
+        check_twice(evaluator, ask, inputs, targets)
+
+
+def _check_source(network: nn.Module, source: Taken) -> None:
     """Refuses statistics that cannot be held.
 
     Raises:
-        ProbeError: a normalisation keeps running statistics and is none of torch's, so that which of its numbers are
-            the batch's is not known.
+        ProbeError: a normalisation keeps running statistics, is none of torch's, and does not ask where to take them
+            from; or running ones are asked for and it keeps none.
     """
+    told = "given" if isinstance(source, Given) else source
     for name, module in network.named_modules():
         buffers = [buffer for buffer, _ in module.named_buffers(recurse=False)]
-        if not isinstance(module, nn.modules.batchnorm._NormBase) and any("running" in b for b in buffers):
+        of_torch = isinstance(module, nn.modules.batchnorm._NormBase if told == "held" else _BATCH_NORM)
+        asks = told != "held" and hasattr(module, "place")
+        if not (of_torch or asks) and any("running" in b for b in buffers):
             raise ProbeError(
-                f"statistics=held: normalisation {name!r} ({type(module).__name__}) is none of torch's batch "
+                f"statistics={told}: normalisation {name!r} ({type(module).__name__}) is none of torch's batch "
                 "normalisations; use statistics=moving"
             )
+        if told != "held" and isinstance(module, _BATCH_NORM) and module.running_mean is None:
+            raise ProbeError(f"statistics={told}: normalisation {name!r} keeps no running ones; use moving or held")
 
 
-def sharing(ask: Ask, view: View) -> dict[tuple[tuple[str, ...], bool], list[CurvatureReduction]]:
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def sharing(ask: Ask, view: View) -> dict[tuple[tuple[str, ...], Taken], list[CurvatureReduction]]:
     """The reductions that share a pass, by the parameters that they look at and by what becomes of the statistics."""
-    found: dict[tuple[tuple[str, ...], bool], list[CurvatureReduction]] = {}
+    found: dict[tuple[tuple[str, ...], Taken], list[CurvatureReduction]] = {}
     for reduction in ask.asked.curvatures:
-        found.setdefault((reduction.parameters(view), reduction.holds_statistics()), []).append(reduction)
+        found.setdefault((reduction.parameters(view), reduction.source()), []).append(reduction)
     return found
 
 

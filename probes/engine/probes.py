@@ -15,7 +15,7 @@ from probes.engine.ask import Ask, union
 from probes.engine.batches import Batches, inputs_and_targets
 from probes.engine.collector import Results
 from probes.engine.costs import measure_costs
-from probes.engine.curvature import check_held
+from probes.engine.curvature import check_curvature
 from probes.engine.evaluation import Evaluator
 from probes.engine.generators import RandomState
 from probes.engine.memory import answer_shape
@@ -147,14 +147,10 @@ class Probes:
     def _check_differentiable(self, inputs: Tensor, targets: Tensor) -> None:
         for name in self.probes:
             for ask in self._union([name]):
-                for reduction in [*ask.asked.second_derivatives, *ask.asked.curvatures][:1]:
-                    try:
-                        checks.check_differentiable(self.evaluator, reduction, inputs, targets)
-                        checks.check_twice(self.evaluator, ask, inputs, targets)
-                        if any(other.holds_statistics() for other in ask.asked.curvatures):
-                            check_held(self.shadow.network)
-                    except ProbeError as error:
-                        raise ProbeError(f"probe {name}: {error}") from None
+                try:
+                    check_curvature(self.evaluator, ask, inputs, targets)
+                except ProbeError as error:
+                    raise ProbeError(f"probe {name}: {error}") from None
 
     def _union(self, names: Iterable[str], ahead: Iterable[str] = ()) -> list[Ask]:
         needs = [need for name in names for need in self.declarations[name].needs]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from probes.network import View
 from probes.reductions.reduction import Asked, Reduction
+from probes.statistics import Given
+
+Taken = Literal["moving", "held", "running"] | Given
+"""moving: from the batch, so functions of parameters; held: the batch's, as constants; running: the running ones,
+as they stood before the batch moved them; or given ones. All else is as in training."""
 
 
 class Derivatives(Protocol):
@@ -60,9 +65,9 @@ class CurvatureReduction(Reduction):
         """The parameters of the Hessian."""
         return view.parameters
 
-    def holds_statistics(self) -> bool:
-        """Whether the statistics of torch's batch normalisations are constants instead of functions of the batch."""
-        return False
+    def source(self) -> Taken:
+        """Where normalisations take their statistics from."""
+        return "moving"
 
     def hessian_products(self) -> int:
         """How many products with the Hessian it takes, at most."""

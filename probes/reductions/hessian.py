@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from probes.errors import ProbeError
 from probes.network import View
-from probes.reductions.derivatives import CurvatureReduction, Derivatives
+from probes.reductions.derivatives import CurvatureReduction, Derivatives, Taken
 from probes.reductions.eigenvalues import extreme_eigenvalues, finite, lanczos_quadrature
 
 
 @dataclass(frozen=True)
 class HessianReduction(CurvatureReduction):
-    """Of the Hessian with respect to the trained parameters whose names match one of ``patterns``; None: all."""
+    """Of the Hessian with respect to the trained parameters whose names match one of ``patterns``; None: all.
+
+    It is that of the loss as a function in which normalisations take the ``statistics`` that are said.
+    """
 
     patterns: tuple[str, ...] | None
+    statistics: Taken = field(default="moving", kw_only=True)
+
+    def source(self) -> Taken:
+        """See :class:`CurvatureReduction`."""
+        return self.statistics
 
     def check(self, view: View) -> None:
         """See :class:`Reduction`."""

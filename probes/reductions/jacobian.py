@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probes.errors import ProbeError
 from probes.network import View
-from probes.reductions.derivatives import CurvatureReduction, Derivatives
+from probes.reductions.derivatives import CurvatureReduction, Derivatives, Taken
 from probes.reductions.eigenvalues import finite, lanczos_quadrature
 
 
@@ -45,9 +45,9 @@ class SingularValues(CurvatureReduction):
         if taps.index(self.before) >= taps.index(self.after):
             raise ProbeError(f"taps {self.before!r} and {self.after!r}: the first must come before the second")
 
-    def holds_statistics(self) -> bool:
+    def source(self) -> Taken:
         """See :class:`CurvatureReduction`."""
-        return self.statistics == "held"
+        return self.statistics
 
     def parameters(self, view: View) -> tuple[str, ...]:
         """See :class:`CurvatureReduction`."""

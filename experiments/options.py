@@ -20,7 +20,9 @@ from experiments.errors import WrongInput, near_miss
 from experiments.keys import unknown
 
 
-def build(key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+def build(
+    key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any], named_at: str | None = None
+) -> Any:
     """``entry(*args, **options)`` after the options' names and types were checked against its signature.
 
     Args:
@@ -28,6 +30,7 @@ def build(key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: M
         entry: the class or function to call.
         args: what the suite passes by position; never checked.
         options: what the configuration passes by name.
+        named_at: where the entry was named, for its own errors, if not where its options stand.
 
     Raises:
         WrongInput: unknown or missing option, wrong type, or a ``ValueError`` of the entry itself.
@@ -53,11 +56,11 @@ def build(key: str, entry: Callable[..., Any], args: tuple[Any, ...], options: M
         raise
     except ValueError as error:
         place = users_place(error)
-        raise WrongInput(f"{key}: {error}{f' ({place})' if place else ''}") from error
+        raise WrongInput(f"{named_at or key}: {error}{f' ({place})' if place else ''}") from error
     except Exception as error:
         if not is_users(entry.__module__):
             raise
-        raise raised_by_user(key, entry.__name__, error, entry) from error
+        raise raised_by_user(named_at or key, entry.__name__, error, entry) from error
 
 
 def refuse_unknown_options(

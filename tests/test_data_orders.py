@@ -258,6 +258,16 @@ class Backwards:
 
     def __call__(self, step):
         return torch.arange(self.samples.batch_size - 1, -1, -1)
+
+
+class Raises:
+    def __init__(self, samples):
+        raise KeyError("x")
+
+
+class Refuses:
+    def __init__(self, samples):
+        raise ValueError("no such thing")
 """
 
 
@@ -291,6 +301,12 @@ def test_an_order_of_ones_own(tmp_path: Path) -> None:
         load_data({"name": "digits", "order": "Backward", "order_file": str(file)}, 0, 6)
     with pytest.raises(WrongInput, match=r"^data.order_file=.*nowhere.py: cannot be read"):
         load_data({"name": "digits", "order": "Backward", "order_file": str(tmp_path / "nowhere.py")}, 0, 6)
+    with pytest.raises(WrongInput, match=r"^data.order: Raises raised KeyError: 'x' \(own.py, line "):
+        load_data({"name": "digits", "order": "Raises", "order_file": str(file)}, 0, 6)
+    with pytest.raises(WrongInput, match=r"^data.order: no such thing \(own.py, line "):
+        load_data({"name": "digits", "order": "Refuses", "order_file": str(file)}, 0, 6)
+    with pytest.raises(WrongInput, match=r"^data.order_file=: must be the path of a file, or null"):
+        plain_config(small(tmp_path, "data.order=Backwards", "data.order_file="))
 
 
 @pytest.mark.parametrize("name", ["remembers", "draws"])

@@ -156,7 +156,7 @@ def build_order(chosen: Chosen, samples: Samples) -> Order:
             using = [name for name in ORDERS.names() if key in inspect.signature(ORDERS.get(name)).parameters]
             told = f"data.order={chosen.name} does not use it, {', '.join(using)} do"
             raise WrongInput(f"data.{key}={value}: is without effect: {told}")
-    order: Order = build("data", entry, (samples,), chosen.options)
+    order: Order = build("data", entry, (samples,), chosen.options, named_at="data.order")
     return order if chosen.file is None else _checked(chosen, samples, order)
 
 

@@ -78,10 +78,11 @@ def build_training(
     optim = config["optim"]
     parameters = Parameters(network, lambda: data.batch(0), config["seed"])
     groups = parameter_groups(network, optim["groups"], parameters)
-    groups = thin_out(network, groups, optim["weight_decay"], config["seed"])
+    if any(group.random_per_channel is not None for group in groups):
+        groups = thin_out(network, groups, optim["weight_decay"], config["seed"])
+        parameters = Parameters(network, parameters.batch, config["seed"])  # as they are called now
     freeze(network, groups)
-    chosen_from = Parameters(network, parameters.batch, config["seed"])  # as they are called now
-    optimiser = build_optimiser(network, optim, chosen_from)
+    optimiser = build_optimiser(network, optim, parameters)
     factors = regroup(optimiser, network, groups, float(optim["lr"]))
     task_loss = data_loss(data.spec.task, optim["loss"], optim["criterion"])
     objective = Objective(task_loss, optim["weight_decay"], decays(groups))
@@ -103,7 +104,6 @@ def build_training(
         criterion=optim["criterion"],
         evaluate_every=config["evaluation"]["every"],
         test_every=config["evaluation"]["test_every"],
-        evaluation_batch_size=config["evaluation"]["batch_size"],
         diverged_above=config["diverged_above"],
         probes=build_probes(config, network, objective, data, lambda step: rates(learning_rate(step)), sink, probe_at),
         evaluations=build_evaluations(config, network, objective, data),

@@ -52,7 +52,7 @@ def measurement_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     found["evaluation.kinds"] = {}
     for label, chosen in config["evaluation"].get("kinds", {}).items():
         for part, registry in PARTS.items():
-            options = {"name": DEFAULTS[part], **_of_named(registry, chosen[part], 0)}
+            options = {"name": DEFAULTS[part], **_of_named(registry, chosen.get(part, {"name": DEFAULTS[part]}), 0)}
             found |= {f"evaluation.kinds.{label}.{part}.{key}": value for key, value in options.items()}
     found |= {f"probes.{key}": value for key, value in _of_schema(Probing).items() if key != "use"}
     for label, options in config["probes"]["use"].items():

@@ -8,15 +8,15 @@ from typing import Any
 
 from experiments.errors import WrongInput
 
-DEFAULTS: Mapping[str, str] = {"statistics": "running", "inputs": "clean"}
+DEFAULTS: Mapping[str, str] = {"statistics": "running", "inputs": "clean", "data": "whole"}
 """Of each part of an evaluation what is taken where it is left out: together, what ``test_accuracy`` is."""
 
 
 def spelled_out(kinds: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """``evaluation.kinds`` with both parts of each as a dictionary with a name: ``pgd`` stands for ``{name: pgd}``.
+    """``evaluation.kinds`` with all parts of each as dictionaries with a name: ``pgd`` stands for ``{name: pgd}``.
 
     Args:
-        kinds: by label, statistics, inputs or both.
+        kinds: by label, statistics, inputs, data, or several of these.
 
     Raises:
         WrongInput: it is not of that form.
@@ -27,7 +27,9 @@ def spelled_out(kinds: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]
         if not re.fullmatch(r"[A-Za-z]\w*", str(label)):
             raise WrongInput(f"{key}: a label is of letters, digits and _, a letter first")
         if not isinstance(chosen, Mapping) or not chosen or not set(chosen) <= set(DEFAULTS):
-            raise WrongInput(f"{key}={chosen}: must say statistics, inputs or both, for example {{inputs: pgd}}")
+            raise WrongInput(
+                f"{key}={chosen}: must say statistics, inputs, data, or several, for example {{inputs: pgd}}"
+            )
         own: dict[str, dict[str, Any]] = {}
         for part, default in DEFAULTS.items():
             value = chosen.get(part, default)

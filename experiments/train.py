@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from experiments import criteria
 from experiments.data import Batch, Data
-from experiments.evaluations import Evaluations, score
+from experiments.evaluations import Evaluations, plain_values
 from experiments.optimisers import BatchAgain, revisits, set_learning_rate, update
 from probes.engine.carried import Carried
 from probes.engine.generators import RandomState
@@ -83,7 +83,6 @@ class Training:
     criterion: str | None
     evaluate_every: int
     test_every: int
-    evaluation_batch_size: int
     diverged_above: float
     probes: AroundSteps
     evaluations: Evaluations
@@ -166,25 +165,10 @@ def batch_values(run: Training, loss: Loss, batch: Batch) -> dict[str, float]:
 def held_out_values(run: Training, step: int) -> dict[str, float]:
     """Loss per sample and accuracy on the test set, in evaluation mode, and what other evaluations are due.
 
-    Of data with domains also on each domain's part of it, under names that end in the domain's. Statistics are the
-    running ones. Modes and global generators are put back.
+    Of data with domains also on each domain's part of it, and on further test sets, under names that end in the
+    domain's or the set's. Statistics are the running ones. Modes and global generators are put back.
     """
-    modes = [(module, module.training) for module in run.network.modules()]
-    random = RandomState(next(run.network.parameters()).device)  # a module of the user's may draw here too
-    run.network.eval()
-
-    def forward(batch: Batch) -> Tensor:
-        # noise at evaluation, where it is asked for, is a function of the step too
-        with at_step(run.seed, step), in_domain_of(batch):
-            output: Tensor = run.network(batch.inputs)
-        return output
-
-    batches = run.data.test_batches(run.evaluation_batch_size)
-    answers = ((forward(batch), batch) for batch in batches)
-    values = score(answers, run.objective.data_loss, run.loss_reduction, run.data)
-    for module, mode in modes:
-        module.training = mode
-    random.restore()
+    values = plain_values(run.network, run.loss_reduction, replace(run.evaluations.occasion, step=step))
     return values | run.evaluations.values(run.network, step, values)
 
 

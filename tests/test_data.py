@@ -354,7 +354,7 @@ def not_arrays(seed):
 
 CHANGES = {
     "list": lambda a: {"inputs_train": [1]},
-    "float": lambda a: {"inputs_train": a["inputs_train"].float()},
+    "float": lambda a: {"inputs_train": a["inputs_train"].double()},
     "flat": lambda a: {"inputs_test": a["inputs_test"].flatten(1)},
     "range": lambda a: {"targets_train": a["targets_train"] + 1},
     "negative": lambda a: {"targets_test": a["targets_test"] - 1},
@@ -399,7 +399,8 @@ def test_a_users_own_data_set(own: Path):
         ({"name": "changed", "what": "list"}, "inputs_train must be a torch tensor, not list"),
         (
             {"name": "changed", "what": "float"},
-            "must be uint8 (samples, channels, height, width) without zeros, not float32",
+            "must be uint8 (samples, channels, height, width), or float32 (samples, values) or "
+            "(samples, channels, height, width), without zeros, not float64 (12, 1, 4, 4)",
         ),
         ({"name": "changed", "what": "flat"}, "inputs_test of a classification data set must be uint8"),
         ({"name": "changed", "what": "range"}, "targets_train must be in 0..2 for 3 classes, not 1..3"),

@@ -14,6 +14,7 @@ from experiments.criteria import data_loss
 from experiments.data import Batch, Data, load_data
 from experiments.evaluations import INPUTS, STATISTICS, Evaluation, score
 from experiments.evaluations.base import Occasion
+from experiments.evaluations.data.whole import Whole
 from experiments.evaluations.holders import holders, set_to_population
 from experiments.evaluations.inputs.noise import Noise
 from experiments.evaluations.inputs.pgd import ProjectedGradient
@@ -204,7 +205,7 @@ def clean(network: nn.Module, batches: Any) -> dict[str, float]:
 
 
 def evaluation(statistics: Any = None, inputs: Any = None) -> Evaluation:
-    return Evaluation("x", statistics or Running(), inputs or INPUTS.get("clean")(), ("a", "b"))
+    return Evaluation("x", statistics or Running(), inputs or INPUTS.get("clean")(), Whole(), ("a", "b", "whole"))
 
 
 @pytest.mark.parametrize("norm", ["batch", "l2", "batch_renorm"])

@@ -225,9 +225,9 @@ WRONG = {
     "{statistics: {name: batch, batch_size: 41}}": "evaluation.kinds.x: batch_size=41: the test set has 40 samples",
     "{statistics: {name: batch, batch_size: 1}}": "evaluation.kinds.x.statistics: batch_size=1: must be at least 2",
     "{statistics: running}": "evaluation.kinds.x: running statistics on clean inputs are test_accuracy already",
-    "{statistic: batch}": "evaluation.kinds.x={'statistic': 'batch'}: must say statistics, inputs or both",
+    "{statistic: batch}": "evaluation.kinds.x={'statistic': 'batch'}: must say statistics, inputs, data, or several",
     "{statistics: 3}": "evaluation.kinds.x.statistics=3: must be a name, or options with a name",
-    "pgd": "evaluation.kinds.x=pgd: must say statistics, inputs or both",
+    "pgd": "evaluation.kinds.x=pgd: must say statistics, inputs, data, or several",
 }
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import experiments
 from analysis import load_runs
+from experiments import selections
 from experiments.building import build_training
 from experiments.configuration import plain_config
 from experiments.data import load_data
@@ -142,3 +143,18 @@ def test_frozen_weights_are_on_no_sphere() -> None:
     run = training(*MLP, *SPHERE, "optim.groups=[{match: fc1.layer.weight, train: false}]")
     assert norms(run.network, INVARIANT)[1] == pytest.approx(1, rel=1e-6)
     assert norms(run.network, INVARIANT)[0] == pytest.approx(norms(training(*MLP).network, INVARIANT)[0], rel=1e-6)
+
+
+def test_scale_invariant_weights_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By groups and by the optimiser; twice only where weights are put together anew in between."""
+    asked, inner = [], selections.scale_invariant
+    monkeypatch.setattr(selections, "scale_invariant", lambda *args: asked.append(1) or inner(*args))
+    training(*MLP, *SPHERE, "optim.groups=[{match: scale_invariant, lr: x2}]")
+    assert len(asked) == 1
+    training(*MLP, *SPHERE, "optim.groups=[{match: fc1.layer.weight, random_per_channel: 2}]")
+    training(
+        *MLP,
+        *SPHERE,
+        "optim.groups=[{match: scale_invariant, lr: x2}, {match: head.layer.weight, random_per_channel: 2}]",
+    )
+    assert len(asked) == 4

@@ -49,6 +49,8 @@ def mine(tmp_path: Path) -> Path:
         "model/wide.yaml": "name: Wide\nfile: ../wide.py\nwidth: 64\n",
         "stripes.py": block("def stripes"),
         "data/stripes.yaml": "name: stripes\nfile: ../stripes.py\n",
+        "vectors.py": block("def vectors"),
+        "data/vectors.yaml": "name: vectors\nfile: ../vectors.py\n",
         "signs.py": block("class Signs"),
         "optim/signs.yaml": "name: Signs\nfile: ../signs.py\nlr: 0.01\n",
         "experiment/statistics.yaml": block("slow statistics:"),
@@ -231,8 +233,62 @@ def test_probing_again_as_the_readme_shows(mine: Path, typed: Callable[..., str]
 
 
 def test_a_noisy_network_is_evaluated_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:
-    (command,) = [c for c in COMMANDS if "evaluation.kinds" in c and "probe_again" not in c]
+    (command,) = [c for c in COMMANDS if "kinds.attacked" in c]
     folder = Path(typed(*shlex.split(command)[3:], *MLP, "steps=20", cwd=mine).strip().splitlines()[-1])
     final = json.loads((folder / "status.json").read_text())["final"]
     assert final["test_data_loss_attacked"] > final["test_data_loss_population"]
     assert final["test_data_loss_population"] != final["test_data_loss"]
+
+
+def test_another_runs_norms_are_mimicked_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:
+    commands = [c for c in COMMANDS if "with_decay" in c]
+    assert len(commands) == 2
+    for command in sorted(commands, key=lambda c: "norm_mimicry" in c):
+        said = typed(*shlex.split(command)[3:], *MLP, "steps=5", "probes.fixed_batch=9", cwd=mine)
+    described = json.loads((Path(said.strip().splitlines()[-1]) / "config.json").read_text())
+    assert described["run"] == "mimicry"
+    assert len(described["training"]["optim"]["norms_file_sha256"]) == 64
+
+
+def test_the_hessian_of_other_statistics_is_taken_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:
+    small = [*MLP, "steps=5", "probes.fixed_batch=9", "probes.use.spectrum.largest=1", "probes.use.spectrum.products=5"]
+    commands = sorted((c for c in COMMANDS if "probes.use.spectrum.statistics" in c), key=len)
+    assert len(commands) == 2
+    typed(*MLP, "steps=2", "run_name=other", cwd=mine)
+    batches = []
+    for command in commands:
+        folder = Path(typed(*shlex.split(command)[3:], *small, cwd=mine).strip().splitlines()[-1])
+        fields = json.loads((folder / "fields.json").read_text())
+        batches.append(fields["spectrum"]["largest_eigenvalues"]["batch"])
+    assert batches == ["train, running statistics", "train, given statistics"]
+
+
+def test_vectors_with_further_test_sets_run_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:
+    chosen = [
+        "--config-dir",
+        "mine",
+        "data=vectors",
+        "model=mlp",
+        "model.widths=[16]",
+        "steps=40",
+        "optim.batch_size=50",
+    ]
+    folder = Path(typed(*chosen, cwd=mine).strip().splitlines()[-1])
+    final = json.loads((folder / "status.json").read_text())["final"]
+    assert final["test_accuracy"] > 0.75 > final["test_accuracy_shifted"] > final["test_accuracy_turned"]
+    assert (
+        json.loads((folder / "fields.json").read_text())["training"]["test_accuracy_shifted"]["batch"] == "test_shifted"
+    )
+
+
+def test_evaluations_of_parts_of_the_test_set_run_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:
+    small = ["model=mlp", "model.widths=[16,16]", "data.subset=64", "data.test_subset=40", "steps=20"]
+    found = {}
+    for command in (c for c in COMMANDS if "kinds.own" in c or "kinds.judged" in c):
+        own = [] if "optim.batch_size" in command else ["optim.batch_size=16"]
+        folder = Path(typed(*shlex.split(command)[3:], *small, *own, cwd=mine).strip().splitlines()[-1])
+        found |= json.loads((folder / "status.json").read_text())["final"]
+    assert {"test_accuracy_own", "test_accuracy_digits_own", "test_accuracy_apart", "test_accuracy_judged"} <= set(
+        found
+    )
+    assert found["test_data_loss_chosen"] != found["test_data_loss_judged"]

@@ -14,14 +14,25 @@ from typing import Any
 
 import torch
 
-from experiments.data.arrays import Arrays, check_arrays, stratified_draw
+from experiments.data.arrays import Arrays, HeldOut, check_arrays, stratified_draw
 from experiments.data.batches import Batch, Data, DataSpec, Options
 from experiments.discovery import Registry
 from experiments.errors import WrongInput, near_miss
 from experiments.options import build
 from probes.randomness import seeded_generator
 
-__all__ = ["DATA", "Arrays", "Batch", "Data", "DataSpec", "Options", "StandIn", "load_data", "stratified_draw"]
+__all__ = [
+    "DATA",
+    "Arrays",
+    "Batch",
+    "Data",
+    "DataSpec",
+    "HeldOut",
+    "Options",
+    "StandIn",
+    "load_data",
+    "stratified_draw",
+]
 
 DATA: Registry[Callable[..., Arrays]] = Registry("data", "experiments.data")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class _Part(NamedTuple):
         """Some of them."""
         return _Part(*(None if part is None else _rows(part, chosen) for part in self))  # type: ignore[arg-type]
 
+    def of(self, domain: int) -> _Part:
+        """Those of a domain."""
+        assert self.domain is not None
+        return self.at((self.domain == domain).nonzero().squeeze(1))
+
     def to(self, device: torch.device) -> _Part:
         """The same on a device."""
         return _Part(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
@@ -79,12 +85,13 @@ class Options:
             Its statistics standardise the data, test set included.
         test_subset: the same for the test set.
         augment: random crop of the image padded by 4 black pixels, and horizontal flip with probability 1/2, both
-            drawn anew for every sample and step; images only.
+            drawn anew for every sample and step; bytes of images only.
         standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
             data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
             255; whitened: all values of an image together are centred and decorrelated, to a covariance that is the
-            identity (:func:`experiments.data.standardising.whitening_of`). Of images: regression data are used as they
-            are whether true or false; centred goes by coordinate, whitened by all of them.
+            identity (:func:`experiments.data.standardising.whitening_of`). Of bytes; numbers with classes are not
+            divided by 255, and a vector's coordinates are channels. Regression data are used as they are whether true
+            or false; centred goes by coordinate, whitened by all of them.
         order: which samples are in which batch, by name (:mod:`experiments.data.orders`).
         order_file: a user's Python file that has the order; null: it is one of the suite's.
         grouped_by: what an order that tells groups apart goes by, class or domain; null: by domain where the data have
@@ -143,7 +150,7 @@ class Data:
         name: str = "data",
     ) -> None:
         options = options or Options()
-        images = arrays.classes is not None
+        images = arrays.inputs_train.dtype == torch.uint8
         if options.augment and not images:
             raise WrongInput(f"data.augment=true: only images can be cropped and flipped, and {name} has none")
         inputs, targets, domain = _subset(arrays, "train", options.subset, "subset", name)
@@ -160,7 +167,9 @@ class Data:
         self.fingerprint = arrays.fingerprint
         """SHA-256 of the contents; "" where they are a pure function of the configuration and the seed."""
         outputs = arrays.targets_train.shape[1] if arrays.classes is None else len(arrays.classes)
-        self.spec = DataSpec(tuple(inputs.shape[1:]), outputs, "classification" if images else "regression")
+        self.spec = DataSpec(
+            tuple(inputs.shape[1:]), outputs, "regression" if arrays.classes is None else "classification"
+        )
         self.seed = seed
         self.batch_size = size if batch_size is None else batch_size
         self.device = torch.device(device)
@@ -171,9 +180,34 @@ class Data:
         """Names of the domains, in the order of their numbers; none where the data have none."""
         self._training = _Part(inputs, targets, domain).to(self.device)
         self._test = _Part(test_inputs, test_targets, test_domain).to(self.device)
+        self._further = {name: _Part(*held).to(self.device) for name, held in arrays.test_sets.items()}
+        self.test_sets: tuple[str, ...] = tuple(self._further)
+        """Names of the further test sets."""
         labels = {} if arrays.classes is None else {"class": (targets, arrays.classes)}
         labels |= {} if domain is None else {"domain": (domain, self.domains)}
         self._order = None if batch_size is None else self._ordered(options, labels)
+
+    def tested_on(self, name: str) -> Data:
+        """The same data, with a further test set in the test set's place."""
+        return self._with(_test=self._further[name])
+
+    def tested_in(self, domain: int) -> Data:
+        """The same data, with a domain's part of the test set for the whole."""
+        return self._with(_test=self._test.of(domain))
+
+    def tested_part(self, part: int, parts: int) -> Data:
+        """The same data, with one of ``parts`` random parts of the test set, which no seed changes, for the whole."""
+        order = torch.randperm(self.test_size, generator=seeded_generator("cpu", "part of the test set"))
+        return self._with(_test=self._test.at(order.tensor_split(parts)[part].sort().values.to(self.device)))
+
+    def trained_in(self, domain: int) -> Data:
+        """The same data for populations: of the training samples of one domain, standardised as all are."""
+        return self._with(_training=self._training.of(domain))
+
+    def _with(self, **parts: _Part) -> Data:
+        found = copy.copy(self)
+        vars(found).update(_ready=self._ready, **parts)
+        return found
 
     @property
     def training_size(self) -> int:
@@ -197,10 +231,7 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of an image become in each channel, (channels, 1, 1); None for data without a range.
-
-        Whitened values have none: each is mixed from all pixels.
-        """
+        """What black and white of bytes become in each channel, (channels, 1, 1); None where there are none."""
         if not self._has_range:
             return None
         shape = (1, self.spec.input_shape[0], 1, 1)

@@ -24,14 +24,14 @@ _CHUNK = 1024
 
 
 def treatment(
-    standardise: Standardise, inputs: Tensor, images: bool, device: torch.device
+    standardise: Standardise, inputs: Tensor, classes: bool, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
     """What makes inputs ready for the network.
 
     Args:
         standardise: see :class:`experiments.data.batches.Options`.
-        inputs: those of training, on the CPU: uint8 (samples, channels, height, width), or float32 (samples, values).
-        images: whether they are images.
+        inputs: those of training, on the CPU: uint8 (samples, channels, height, width), or float32 of any shape.
+        classes: whether they are classified; others are used as they are whether true or false.
         device: where it is applied.
 
     Returns:
@@ -43,16 +43,33 @@ def treatment(
     if standardise == "whitened":
         mean, whitening = whitening_of(inputs)
         return _whitened(mean.float().to(device), whitening.float().to(device))
-    if not images:
+    if not classes:
         if standardise != "centred":
             return lambda values: values
         middle = inputs.double().mean(0).float().to(device)
         return lambda values: values - middle
+    if inputs.dtype != torch.uint8:
+        return _of_numbers(standardise, inputs, device)
     mean, deviation = channel_statistics(inputs) if standardise else (torch.zeros(1), torch.ones(1))
     if standardise is not True:
         deviation = torch.full((1,), 255.0)
     mean, deviation = mean.view(-1, 1, 1).to(device), deviation.view(-1, 1, 1).to(device)
     return lambda values: values.float().sub_(mean).div_(deviation)  # of bytes, float() makes a new tensor
+
+
+def _of_numbers(standardise: Standardise, inputs: Tensor, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Of classified numbers: by channel (or coordinate), axis 1, as of bytes, but nothing is divided by 255."""
+    if not standardise:
+        return lambda values: values
+    rows, count = (1, -1, *[1] * (inputs.ndim - 2)), inputs.numel() // inputs.shape[1]
+    axes = [axis for axis in range(inputs.ndim) if axis != 1]
+    mean = torch.stack([part.double().sum(axes) for part in inputs.split(_CHUNK)]).sum(0) / count
+    middle = mean.view(rows)
+    squares = torch.stack([(part.double() - middle).square().sum(axes) for part in inputs.split(_CHUNK)]).sum(0)
+    deviation = (squares / count).sqrt()
+    deviation = deviation.where(deviation > 0, 1.0) if standardise is True else torch.ones_like(deviation)
+    subtracted, divided = (value.float().view(rows).to(device) for value in (mean, deviation))
+    return lambda values: (values - subtracted) / divided
 
 
 def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,7 @@
-"""Evaluations of the test set: by which statistics, and on which inputs. One file for each source and each change.
+"""Evaluations of the test set: by which statistics, on which inputs, of which samples. One file for each of each.
 
 A run's built-in one takes the running statistics and clean inputs. Further ones are configured in ``evaluation.kinds``;
-the next source of statistics or change of inputs is one file, of ours or (``file:``) of the user's.
+the next source of statistics, change of inputs or choice of samples is one file, of ours or (``file:``) of the user's.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from experiments.data import Batch, Data
 from experiments.discovery import Registry
 from experiments.errors import WrongInput
-from experiments.evaluations.base import INPUTS, STATISTICS, Inputs, Occasion, Statistics
+from experiments.evaluations.base import INPUTS, STATISTICS, TESTED, Inputs, Occasion, Statistics, Tested
 from experiments.evaluations.holders import holders
-from experiments.kinds import spelled_out
+from experiments.kinds import DEFAULTS, spelled_out
 from experiments.options import build, raised_by_user, users_place
 from probes.engine.carried import Carried
 from probes.engine.generators import RandomState
@@ -29,11 +29,23 @@ from probes.objective import Objective
 from probes.randomness import at_step
 from probes.statistics import in_domain_of
 
-__all__ = ["INPUTS", "STATISTICS", "Evaluation", "Evaluations", "Inputs", "Statistics", "build_evaluations", "score"]
+__all__ = [
+    "INPUTS",
+    "STATISTICS",
+    "TESTED",
+    "Evaluation",
+    "Evaluations",
+    "Inputs",
+    "Statistics",
+    "Tested",
+    "build_evaluations",
+    "plain_values",
+    "score",
+]
 
 log = logging.getLogger("experiments")
 
-PARTS: Mapping[str, Registry[Any]] = {"statistics": STATISTICS, "inputs": INPUTS}
+PARTS: Mapping[str, Registry[Any]] = {"statistics": STATISTICS, "inputs": INPUTS, "data": TESTED}
 """What an evaluation consists of."""
 
 BUILT_IN = "population"
@@ -41,7 +53,11 @@ BUILT_IN = "population"
 
 
 def score(
-    answers: Iterable[tuple[Tensor, Batch]], data_loss: Callable[[Tensor, Tensor], Tensor], reduction: str, data: Data
+    answers: Iterable[tuple[Tensor, Batch]],
+    data_loss: Callable[[Tensor, Tensor], Tensor],
+    reduction: str,
+    data: Data,
+    by_domain: bool = True,
 ) -> dict[str, float]:
     """Data loss per sample and, of classes, accuracy over all samples, and over those of each domain.
 
@@ -50,9 +66,10 @@ def score(
         data_loss: of outputs and targets.
         reduction: mean or sum, what ``data_loss`` takes over a batch.
         data: whose test set it is. A domain's values have names that end in its own.
+        by_domain: whether to tell domains apart.
     """
     whole = _Tally(data_loss, reduction, data.spec.task)
-    domains = {name: _Tally(data_loss, reduction, data.spec.task) for name in data.domains}
+    domains = {name: _Tally(data_loss, reduction, data.spec.task) for name in data.domains if by_domain}
     for output, batch in answers:
         whole.add(output, batch.targets)
         for domain, tally in enumerate(domains.values()):
@@ -91,26 +108,29 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test set by one source of statistics, on inputs to which one thing is done."""
+    """Some samples by one source of statistics, on inputs to which one thing is done."""
 
     label: str
     statistics: Statistics
     inputs: Inputs
-    named: tuple[str, str]
-    """What the two are called."""
+    tested: Tested
+    named: tuple[str, str, str]
+    """What the three are called."""
     asked: bool = True
     """Whether it was asked for; otherwise what goes wrong in it only leaves it out."""
 
     @property
     def point(self) -> str:
         """What it is, as the records say it: "population statistics", "running statistics, pgd inputs"."""
-        statistics, inputs = self.named
-        return f"{statistics} statistics{'' if inputs == 'clean' else f', {inputs} inputs'}"
+        statistics, inputs, tested = self.named
+        done = "" if inputs == DEFAULTS["inputs"] else f", {inputs} inputs"
+        return f"{statistics} statistics{done}{'' if tested == DEFAULTS['data'] else f', {tested} data'}"
 
     @torch.no_grad()
     def values(self, network: nn.Module, reduction: str, occasion: Occasion) -> dict[str, float]:
         """The numbers of :func:`score`; on a copy, and with the global generators put back: nothing moves."""
         random = RandomState(next(network.parameters()).device)
+        occasion = replace(occasion, data=self.tested.of(occasion.data))
         try:
             evaluated = self.statistics.prepared(Carried(network).copy.eval(), occasion)
 
@@ -119,7 +139,8 @@ class Evaluation:
                     forward = functools.partial(self._forward, evaluated, occasion, batch)
                     yield forward(self.inputs.changed(batch, forward, occasion, place)), batch
 
-            return score(answers(), occasion.objective.data_loss, reduction, occasion.data)
+            by_domain = self.tested.by_domain
+            return score(answers(), occasion.objective.data_loss, reduction, occasion.data, by_domain)
         finally:
             random.restore()
 
@@ -128,6 +149,20 @@ class Evaluation:
         with at_step(occasion.data.seed, occasion.step), self.statistics.taken(), in_domain_of(batch):
             output: Tensor = network(inputs)
         return output
+
+
+def plain_values(network: nn.Module, reduction: str, occasion: Occasion) -> dict[str, float]:
+    """The built-in evaluation: by the running statistics, on clean inputs, of the test set and of each further one.
+
+    Values of a further test set have names that end in its own. Nothing moves.
+    """
+    parts = (STATISTICS.get("running")(), INPUTS.get("clean")(), TESTED.get("whole")())
+    plain = Evaluation("", *parts, (DEFAULTS["statistics"], DEFAULTS["inputs"], DEFAULTS["data"]))
+    values = plain.values(network, reduction, occasion)
+    for name in occasion.data.test_sets:
+        own = replace(plain, tested=TESTED.get("named")(test_set=name)).values(network, reduction, occasion)
+        values |= {f"{key}_{name}": value for key, value in own.items()}
+    return values
 
 
 @dataclass(frozen=True)
@@ -178,7 +213,8 @@ class Evaluations:
         """What is recorded, by key: metric, unit, batch ("test, <label>"), point (which statistics) and reference."""
         found = {}
         for kind in self.kinds:
-            for part in ("", *(f"_{name}" for name in self.occasion.data.domains)):
+            domains = self.occasion.data.domains if kind.tested.by_domain else ()
+            for part in ("", *(f"_{name}" for name in domains)):
                 where = (f"test{part}, {kind.label}", kind.point, "evaluation mode")
                 loss = ("data_loss", f"{loss_unit}, mean over the test set", *where)
                 found[f"test_data_loss{part}_{kind.label}"] = loss
@@ -205,7 +241,7 @@ def build_evaluations(config: Mapping[str, Any], network: nn.Module, objective: 
     except Exception as error:  # the run itself will tell
         log.debug("no further evaluations: %s", error)
         chosen, held = {}, ()
-    _refuse_one_name_twice(chosen, data.domains)
+    _refuse_one_name_twice(chosen, (*data.domains, *data.test_sets))
     few = min(evaluation["batch_size"], data.batch_size)
     occasion = Occasion(data, objective, 0, few, held, "", trial=True)
     kinds = []
@@ -221,7 +257,7 @@ def build_evaluations(config: Mapping[str, Any], network: nn.Module, objective: 
 
 
 def _refuse_one_name_twice(labels: Iterable[str], domains: Iterable[str]) -> None:
-    """Raises WrongInput where two numbers of the test set would be recorded under one name."""
+    """Raises WrongInput where two numbers of test sets would be recorded under one name."""
     parts = ["", *(f"_{name}" for name in domains)]
     taken = set(parts)
     for label in labels:
@@ -243,16 +279,18 @@ def _left_out(kind: Evaluation, error: Exception) -> None:
 
 def _built(label: str, parts: Mapping[str, Mapping[str, Any]], asked: bool) -> Evaluation:
     made, key = {}, f"evaluation.kinds.{label}"
-    named = (parts["statistics"]["name"], parts["inputs"]["name"])
-    if label in STATISTICS.names() and named != (label, "clean"):
-        raise WrongInput(f"{key}: this label is kept for {label} statistics on clean inputs; choose another")
+    usual = {**DEFAULTS, "statistics": label}
+    if label in STATISTICS.names() and {part: parts[part]["name"] for part in PARTS} != usual:
+        raise WrongInput(
+            f"{key}: this label is kept for {label} statistics on clean inputs of the whole test set; choose another"
+        )
     for part, registry in PARTS.items():
         options = parts[part]
         entry = registry.get(options["name"], options.get("file"), f"{key}.{part}")
         own = {name: value for name, value in options.items() if name not in ("name", "file")}
         made[part] = build(f"{key}.{part}", entry, (), own)
-    told = (_told(parts["statistics"]), _told(parts["inputs"]))
-    return Evaluation(label, made["statistics"], made["inputs"], told, asked)
+    told = (_told(parts["statistics"]), _told(parts["inputs"]), _told(parts["data"]))
+    return Evaluation(label, made["statistics"], made["inputs"], made["data"], told, asked)
 
 
 def _told(part: Mapping[str, Any]) -> str:
@@ -269,8 +307,9 @@ def _tried(kind: Evaluation, network: nn.Module, reduction: str, occasion: Occas
     """
     key = f"evaluation.kinds.{kind.label}"
     try:
-        kind.statistics.check(occasion.data, occasion.holders)
-        kind.inputs.check(occasion.data)
+        data = kind.tested.of(occasion.data)
+        kind.statistics.check(data, occasion.holders)
+        kind.inputs.check(data)
         kind.values(network, reduction, occasion)
     except (ValueError, ProbeError) as error:
         raise WrongInput(f"{key}: {error}") from error

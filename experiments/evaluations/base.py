@@ -88,8 +88,22 @@ class Inputs:
         return batch.inputs
 
 
+class Tested:
+    """Of which samples the test function is evaluated."""
+
+    by_domain = False
+    """Whether each domain is also told by itself."""
+
+    def of(self, data: Data) -> Data:
+        """The data with these samples for a test set; ValueError, in one line, where there are none such."""
+        return data
+
+
 STATISTICS: Registry[Callable[..., Statistics]] = Registry("source of statistics", "experiments.evaluations.statistics")
 """Every source is a class or function ``entry(*, option: type = default, ...)`` that gives :class:`Statistics`."""
 
 INPUTS: Registry[Callable[..., Inputs]] = Registry("change of inputs", "experiments.evaluations.inputs")
 """Every change is a class or function ``entry(*, option: type = default, ...)`` that gives :class:`Inputs`."""
+
+TESTED: Registry[Callable[..., Tested]] = Registry("choice of test samples", "experiments.evaluations.data")
+"""Every choice is a class or function ``entry(*, option: type = default, ...)`` that gives :class:`Tested`."""

@@ -74,7 +74,7 @@ def set_to_population(network: nn.Module, occasion: Occasion, count: int) -> Non
             if reached is None:
                 continue
             name, x = reached
-            known = _of_moments(left[name])
+            known = of_moments(left[name])
             found.setdefault(name, []).extend([] if known else [x])
             domains += [] if known or batch.domain is None else [batch.domain]
             if known:
@@ -94,7 +94,7 @@ def set_to_population(network: nn.Module, occasion: Occasion, count: int) -> Non
         _first_reached(network, {}, batch, occasion)  # through all of them, once each
 
 
-def _of_moments(module: nn.Module) -> bool:
+def of_moments(module: nn.Module) -> bool:
     """Whether its running statistics are known to be mean and unbiased variance per unit, axis 1."""
     torchs = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, BatchNorm1d, BatchNorm2d
     return type(module) in torchs or (type(module) is BatchStatistics and not module.running_by_domain)

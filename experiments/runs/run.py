@@ -204,7 +204,8 @@ def _training_fields(training: Training) -> dict[str, dict[str, Any]]:
         "learning_rate": ("learning_rate", "1", "none", "none", ""),
         "test_data_loss": ("data_loss", f"{base}, mean over the test set", "test", "before", RUNNING),
     }
-    for name in training.data.domains:  # the same, of a domain's part of the test set
+    beside = (*training.data.domains, *training.data.test_sets)
+    for name in beside:  # the same, of a domain's part of the test set, or of a further one
         fields[f"test_data_loss_{name}"] = (*fields["test_data_loss"][:2], f"test_{name}", "before", RUNNING)
     if classification:
         fields["accuracy"] = ("accuracy", "fraction", "train", "before", "Santurkar et al. 2018, figure 1 (a)")
@@ -215,7 +216,7 @@ def _training_fields(training: Training) -> dict[str, dict[str, Any]]:
             "before",
             f"Santurkar et al. 2018, figure 1 (b); {RUNNING}",
         )
-        for name in training.data.domains:
+        for name in beside:
             fields[f"test_accuracy_{name}"] = ("accuracy", "fraction", f"test_{name}", "before", RUNNING)
     fields |= training.evaluations.fields(base)
     return describe(fields)

@@ -1,0 +1,1 @@
+"""Of which samples the test function is evaluated, one file each."""

@@ -25,6 +25,7 @@ _CONTENTS = {
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",
     "Representations": "representations",
+    "Scaling": "scaling",
     "Shift": "shift",
     "Spectrum": "spectrum",
     "Theory": "theory",

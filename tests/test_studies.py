@@ -44,7 +44,12 @@ MARGIN = 0.02
 # Between them all that the suite's probes can be asked to record.
 PROBED = ("probes=standard", "probes.at=[0,1]", "probes.use.theory.curvature=true", "probes.use.landscape.random=8")
 RUNS = (
-    ("norm=batch", "probes.use.landscape.limit=hessian", "probes.use.landscape.update=true"),
+    (
+        "norm=batch",
+        "probes.use.landscape.limit=hessian",
+        "probes.use.landscape.update=true",
+        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}}",
+    ),
     ("norm=none", "probes.use.landscape.limit=difference"),
 )
 """Overrides of small real runs."""
@@ -58,7 +63,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40"]
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
-    deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes=gradients", "probes.every=1"]
+    deep += [
+        "norm=batch",
+        "optim.batch_size=16",
+        "steps=2",
+        "probes=[gradients,biases,scaling,activations]",
+        "model.activation=sigmoid",
+        "probes.every=1",
+    ]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     return folder

@@ -17,6 +17,8 @@ STUDY = Study(
         "ioffe2015/biases",
         "ioffe2015/biases_alone",
         "ioffe2015/detached_rates",
+        "ioffe2015/scale_invariance",
+        "ioffe2015/inference",
     ),
     published=({"model": "mlp_ioffe_szegedy", "data": "mnist", "optim.batch_size": 60, "steps": 50000},),
 )

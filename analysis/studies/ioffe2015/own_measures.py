@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.across import Across, Over
 from analysis.claims import BySeed
 from analysis.drawing.layers import depth_order
-from analysis.measures import Measure, first
+from analysis.measures import Measure, each_layer, first
 from analysis.progress import FEWEST_STEPS, progress, progress_at
 from analysis.runs import Runs
 from analysis.select import plain, words_of
@@ -150,7 +150,34 @@ def greatest(metric: str, name: str) -> Measure:
     return Measure(name, says, ((metric, "train"),), per_run)
 
 
-def _last(runs: Runs, metric: str) -> pd.Series:
-    """By run: the last recorded value on the training batch."""
-    rows = runs.records(metric, "train").sort_values("step", kind="stable")
+def _last(runs: Runs, metric: str, batch: str = "train") -> pd.Series:
+    """By run: the last recorded value."""
+    rows = runs.records(metric, batch).sort_values("step", kind="stable")
     return rows.groupby(rows["run"].astype(str), observed=True)["value"].last().reindex(runs.each.index)
+
+
+def radial_share() -> Measure:
+    """The greatest |<W, dL/dW>| / (||W|| ||dL/dW||) over layers and probed steps: 0 where scale does not matter."""
+
+    def per_run(runs: Runs) -> pd.Series:
+        rows = each_layer(runs, "weight_gradient_product", "weight_norm", "gradient_norm")
+        cosine = rows["weight_gradient_product"].abs() / (rows["weight_norm"] * rows["gradient_norm"])
+        hidden = rows["layer"] != "head"
+        return cosine[hidden].groupby(rows.loc[hidden, "run"]).max()
+
+    says = "greatest |<W, dL/dW>| / (||W|| ||dL/dW||) over hidden layers and probed steps"
+    metrics = (("weight_gradient_product", "train"), ("weight_norm", "train"), ("gradient_norm", "train"))
+    return Measure("radial share of the gradient", says, metrics, per_run)
+
+
+def moved_by(evaluation: str) -> Measure:
+    """How far another evaluation moves the last test loss: |loss of it - loss| / loss."""
+
+    def per_run(runs: Runs) -> pd.Series:
+        usual, other = (_last(runs, "data_loss", batch) for batch in ("test", f"test, {evaluation}"))
+        return (other - usual).abs() / usual
+
+    metrics = (("data_loss", f"test, {evaluation}"), ("data_loss", "test"))
+    return Measure(
+        f"test loss moved by {evaluation}", "|test loss of it - test loss| / test loss, the last", metrics, per_run
+    )

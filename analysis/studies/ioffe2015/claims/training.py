@@ -32,7 +32,7 @@ CLAIMS = (
         ),
         remark="Each scale of the first weights is a setting of its own: from the smallest the plain network hardly "
         "leaves its plateau. Accuracies are on these test images.",
-        # figure="learning_rates",
+        figure="learning_rates",
         experiment="ioffe2015/rates",
         also_predicted_by=("every explanation",),
     ),
@@ -43,7 +43,7 @@ CLAIMS = (
         about=NETWORK,
         comparisons=(more(Term.of("batch", LARGEST_RATE), Term.of("none", LARGEST_RATE), 5.0),),
         remark="A rate lies between the last that trains and the next that was run.",
-        # figure="learning_rates",
+        figure="learning_rates",
         experiment="ioffe2015/rates",
         also_predicted_by=("every explanation",),
     ),
@@ -54,7 +54,7 @@ CLAIMS = (
         about=NETWORK,
         comparisons=(difference(Term.of("batch", SCALES), Term.of("none", SCALES), low=0.0, smallest=0.5),),
         remark="In decades. A scale counts where some of the rates trains, the same rates for both.",
-        # figure="initial_scales",
+        figure="initial_scales",
         experiment="ioffe2015/initial_scale",
         also_predicted_by=("every explanation of scale invariance",),
     ),
@@ -69,7 +69,7 @@ CLAIMS = (
         ),
         remark="Asked at gain 4 too: a sigmoid's slope is at most 1/4, so that at gain 1 a plain network is only badly "
         "scaled.",
-        # figure="saturation",
+        figure="saturation",
         experiment="ioffe2015/eight_sigmoids",
     ),
     Claim(
@@ -79,7 +79,7 @@ CLAIMS = (
         about=DEEP,
         comparisons=(more(Term.of("none", SATURATED), Term.of("batch", SATURATED)),),
         remark="At equal rates, since no rate is the best one of a network that trains at none.",
-        # figure="saturation",
+        figure="saturation",
         experiment="ioffe2015/eight_sigmoids",
     ),
     Claim(
@@ -92,7 +92,7 @@ CLAIMS = (
             more(Term.of("batch", LARGEST_RATE), Term.of(DEVIATION_DETACHED, LARGEST_RATE), 3.0, decides=False),
         ),
         remark="The deviation alone outside of it is the control.",
-        # figure="learning_rates",
+        figure="learning_rates",
         experiment="ioffe2015/detached_rates",
         intervention=True,
     ),

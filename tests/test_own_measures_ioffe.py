@@ -16,6 +16,7 @@ from analysis.runs import Runs
 from analysis.studies.ioffe2015 import own_measures as own
 from analysis.studies.ioffe2015.claims.training import MEAN_DETACHED
 from analysis.studies.ioffe2015.figures._rates import arms, at_best_rate
+from analysis.studies.ioffe2015.singular_values import END, START, scale, spread
 from tests import measure_twins as twin
 from tests.made_table import BASE, made, row
 
@@ -154,3 +155,42 @@ def test_how_far_an_evaluation_moves_the_last_test_loss() -> None:
     rows = [row("r", step, "data_loss", loss, batch="test") for step, loss in ((0, 2.0), (100, 0.5))]
     rows.append(row("r", 100, "data_loss", 0.4, batch="test, folded"))
     assert number(own.moved_by("folded"), rows) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("when", [0, -1])
+def test_spread_and_scale_of_singular_values(when: int) -> None:
+    """By loops, of the first or the last step; a value of 0 is left out."""
+    draw = random.Random(1)
+    rows, arrays, spreads, scales = [], [], [], []
+    for layer in ("fc2", "fc3"):
+        rows += [row("r", step, "singular_value_largest", 1.0, layer=layer) for step in (0, 100)]
+        table = [[[math.exp(draw.gauss(0.3, 1)) for _ in range(5)] for _ in range(3)] for _ in range(2)]
+        table[when][0][4] = 0.0
+        for sample in table[when]:
+            logs = [math.log(value) for value in sample if value > 0]
+            middle = sum(logs) / len(logs)
+            spreads.append(math.sqrt(sum((one - middle) ** 2 for one in logs) / len(logs)))
+            squares = [value**2 for value in sample if value > 0]
+            scales.append(abs(math.log10(math.sqrt(sum(squares) / len(squares)))))
+        arrays.append(xr.DataArray(table, dims=("step", "sample", "place"), coords={"step": [0, 100]}))
+        arrays[-1].attrs = {"run": "r", "layer": layer, "x": None, "batch": "train"}
+    runs = made(rows, {"r": {**BASE, "steps": 200}})
+
+    def read(metric: str, names: Any, batch: str, layers: Any) -> list[xr.DataArray]:
+        assert (metric, batch, list(names)) == ("singular_values", "train", ["r"])
+        return [array for array in arrays if array.attrs["layer"] in layers]
+
+    runs = Runs(runs.table, runs.each, runs._trained, read)
+    moment = START if when == 0 else END
+    assert float(spread(moment).of(runs)["r"]) == pytest.approx(twin.median(spreads))
+    assert float(scale(moment).of(runs)["r"]) == pytest.approx(twin.median(scales))
+
+
+def test_the_gap_is_the_fall_of_the_last_tenths_medians() -> None:
+    accuracies = {"train": {0: 0.1, 90: 0.9, 95: 1.0, 100: 0.8}, "test": {0: 0.1, 100: 0.7}}
+    rows = [
+        row("r", step, "accuracy", value, batch=batch)
+        for batch, own_rows in accuracies.items()
+        for step, value in own_rows.items()
+    ]
+    assert number(own.generalisation_gap(), rows) == pytest.approx(0.9 - 0.7)

@@ -67,7 +67,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "norm=batch",
         "optim.batch_size=16",
         "steps=2",
-        "probes=[gradients,biases,scaling,activations]",
+        "probes=[gradients,biases,scaling,activations,jacobian]",
         "model.activation=sigmoid",
         "probes.every=1",
     ]

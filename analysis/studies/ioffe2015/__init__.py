@@ -19,6 +19,8 @@ STUDY = Study(
         "ioffe2015/detached_rates",
         "ioffe2015/scale_invariance",
         "ioffe2015/inference",
+        "ioffe2015/singular_values",
+        "ioffe2015/few_samples",
     ),
     published=({"model": "mlp_ioffe_szegedy", "data": "mnist", "optim.batch_size": 60, "steps": 50000},),
 )

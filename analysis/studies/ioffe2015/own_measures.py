@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.across import Across, Over
 from analysis.claims import BySeed
 from analysis.drawing.layers import depth_order
-from analysis.measures import Measure, each_layer, first
+from analysis.measures import Measure, each_layer, final, first
 from analysis.progress import FEWEST_STEPS, progress, progress_at
 from analysis.runs import Runs
 from analysis.select import plain, words_of
@@ -180,4 +180,17 @@ def moved_by(evaluation: str) -> Measure:
     metrics = (("data_loss", f"test, {evaluation}"), ("data_loss", "test"))
     return Measure(
         f"test loss moved by {evaluation}", "|test loss of it - test loss| / test loss, the last", metrics, per_run
+    )
+
+
+def generalisation_gap() -> Measure:
+    """Final training accuracy, of the mini-batches, minus final test accuracy."""
+    train, test = (final("accuracy", batch) for batch in ("train", "test"))
+    says = f"training minus test accuracy, each the {train.says}"
+    return Measure(
+        "generalisation gap",
+        says,
+        (*train.metrics, *test.metrics),
+        lambda runs: train.of(runs) - test.of(runs),
+        diverged_count=True,
     )

@@ -28,7 +28,7 @@ def singular_values(runs: Runs) -> dict[tuple[str, str], tuple[np.ndarray, np.nd
 
 
 def _of_values(name: str, says: str, when: str, number: Callable[[np.ndarray], float]) -> Measure:
-    """Median over a run's layers and samples of a number of one map's positive singular values, logarithms of base e."""
+    """Median over a run's layers and samples of a number of the logarithms of one map's positive singular values."""
 
     def per_run(runs: Runs) -> pd.Series:
         numbers: dict[str, list[float]] = {}

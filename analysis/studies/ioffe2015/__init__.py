@@ -11,6 +11,7 @@ STUDY = Study(
     predicts="Steadier distributions of what enters the non-linearity, faster training, higher rates that still train.",
     experiments=(
         "ioffe2015/rates",
+        "ioffe2015/largest_rate",
         "ioffe2015/initial_scale",
         "ioffe2015/percentiles",
         "ioffe2015/eight_sigmoids",

@@ -45,7 +45,7 @@ CLAIMS = (
         comparisons=(more(Term.of("batch", LARGEST_RATE), Term.of("none", LARGEST_RATE), 5.0),),
         remark="A rate lies between the last that trains and the next that was run.",
         figure="learning_rates",
-        experiment="ioffe2015/rates",
+        experiment="ioffe2015/largest_rate",
         also_predicted_by=("every explanation",),
     ),
     Claim(

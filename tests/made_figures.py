@@ -106,7 +106,7 @@ class MadeUp:
         made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
         made += [layered(metric) for metric in LAYERED]
         made += [layered(metric) for metric in OF_A_LAYER]
-        made.append(rows("activations", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
+        made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
             made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))

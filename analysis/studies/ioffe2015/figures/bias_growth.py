@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import curves, of_setting, panel
+from analysis.drawing.panel import Panel, Scale, curves, of_setting, panel
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.measures import median_over_layers
@@ -22,7 +22,10 @@ EXPECTED = (
     "With the mean outside of the gradient step the bias grows without bound, linearly where nothing else is trained "
     "(I7a), and on while the loss falls where all is (I7b); inside, the bias is idle and nothing pulls at it (I11)."
 )
-SHOWN = (("‖b‖", "bias_norm", "linear"), ("‖∂L/∂b‖ / ‖∂L/∂W‖", "bias_gradient_share", "log"))
+SHOWN: tuple[tuple[str, str, Scale], ...] = (
+    ("‖b‖", "bias_norm", "linear"),
+    ("‖∂L/∂b‖ / ‖∂L/∂W‖", "bias_gradient_share", "log"),
+)
 
 
 def compute(runs: Runs) -> Sheet:
@@ -34,7 +37,7 @@ def compute(runs: Runs) -> Sheet:
     return found.sheet([Column(s, _panels(runs, s)) for s in found.drawn], "no biases are recorded\namong these")
 
 
-def _panels(runs: Runs, setting: Setting):  # type: ignore[no-untyped-def]
+def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:
     made = []
     for name, metric, scale in SHOWN:
         rows = median_over_layers(of_setting(runs.records(metric, "train"), setting))

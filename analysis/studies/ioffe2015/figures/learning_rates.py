@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Over, Panel, curve, panel
+from analysis.drawing.panel import Curve, Over, Panel, Scale, curve, panel
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
+from analysis.measures import Measure
 from analysis.runs import Runs
 from analysis.select import Setting
 from analysis.standard import ACCURACY, LOSS, SPEED
@@ -26,7 +27,7 @@ EXPECTED = (
     "mean outside of the gradient step only far lower rates train (I7c)."
 )
 OVER = Over("rate", "learning rate", log=True)
-SHOWN = (
+SHOWN: tuple[tuple[str, Measure, Scale, tuple[tuple[str, float], ...]], ...] = (
     ("final training loss", LOSS, "log", (("trained", TRAINS),)),
     ("final test accuracy", ACCURACY, "accuracy", ()),
     ("steps to 90 % training accuracy", SPEED, "log", ()),
@@ -47,8 +48,9 @@ def compute(runs: Runs) -> Sheet:
     return found.sheet(columns, "no runs at several learning rates")
 
 
-def _panel(setting: Setting, name, measure, scale, levels) -> Panel:  # type: ignore[no-untyped-def]
-    curves, notes = [], []
+def _panel(setting: Setting, name: str, measure: Measure, scale: Scale, levels: tuple[tuple[str, float], ...]) -> Panel:
+    curves: list[Curve] = []
+    notes: list[str] = []
     for arm in setting.names:
         own, left = usable(setting.runs.only(setting.of[arm]), measure, arm)
         notes += left

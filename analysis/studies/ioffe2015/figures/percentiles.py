@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -52,7 +55,9 @@ def _accuracy(runs: Runs, setting: Setting, best: dict[str, tuple[Runs, float | 
     )  # fmt: skip
 
 
-def _bands(known, setting: Setting, best: dict[str, tuple[Runs, float | None]]) -> list[Panel]:  # type: ignore[no-untyped-def]
+def _bands(
+    known: Mapping[str, tuple[np.ndarray, np.ndarray]], setting: Setting, best: Mapping[str, tuple[Runs, float | None]]
+) -> list[Panel]:
     made = []
     for arm, (own, _) in best.items():
         seeds = own.each["seed"].sort_values(kind="stable")

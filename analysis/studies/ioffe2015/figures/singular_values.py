@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -35,7 +37,9 @@ def compute(runs: Runs) -> Sheet:
     return found.sheet(columns, "no singular values of maps\nbetween layers are among these")
 
 
-def _panel(known, setting: Setting, arm: str, when: str) -> Panel:  # type: ignore[no-untyped-def]
+def _panel(
+    known: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]], setting: Setting, arm: str, when: str
+) -> Panel:
     of_layer: dict[str, list[pd.DataFrame]] = {}
     for (run, layer), (_, values) in known.items():
         if run in setting.of[arm]:

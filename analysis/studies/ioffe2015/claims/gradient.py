@@ -8,7 +8,7 @@ from analysis.studies.ioffe2015.claims import NETWORK, PAPER
 from analysis.studies.ioffe2015.claims.training import MEAN_DETACHED
 from analysis.studies.ioffe2015.own_measures import greatest, growth_exponent, loss_left, loss_moved
 
-EARLY, LATE = (over_training("bias_norm", window=part) for part in ("early", "late"))  # type: ignore[arg-type]
+EARLY, LATE = (over_training("bias_norm", window=part) for part in ("early", "late"))
 _FULL_BATCH = {**NETWORK, "optim": "gd"}
 
 CLAIMS = (

@@ -39,6 +39,8 @@ def compute(runs: Runs) -> Sheet:
 
 def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:
     made = []
+    there = set(runs.records("bias_norm", "train")["run"].astype(str))
+    setting = setting.only([arm for arm in setting.names if there & set(setting.of[arm])])
     for name, metric, scale in SHOWN:
         rows = median_over_layers(of_setting(runs.records(metric, "train"), setting))
         made.append(panel(name, setting, scale=scale, curves=curves(rows, setting)))

@@ -66,7 +66,7 @@ def _panel(setting: Setting, arm: str) -> Panel:
         for place, (rate, frame) in enumerate(parts.items())
     ]
     name = f"final test accuracy, {arm}"
-    return panel(name, setting, scale="accuracy", over=OVER, curves=tuple(curves), notes=notes)
+    return panel(name, setting.only([arm]), scale="accuracy", over=OVER, curves=tuple(curves), notes=notes)
 
 
 def draw(data: Sheet, figure: Figure) -> None:

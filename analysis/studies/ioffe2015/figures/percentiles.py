@@ -14,7 +14,7 @@ from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting
-from analysis.studies.ioffe2015.figures._rates import PLAIN, RATE, at_best_rate
+from analysis.studies.ioffe2015.figures._rates import PLAIN, RATE, arms, at_best_rate
 from analysis.studies.ioffe2015.own_measures import percentiles
 
 TITLE = "Test accuracy and percentiles of a sigmoid's input over training (Ioffe & Szegedy 2015, figure 1)"
@@ -30,7 +30,12 @@ def compute(runs: Runs) -> Sheet:
     """Every setting with and without BN that records percentiles of what enters a sigmoid or tanh."""
     known = percentiles(runs)
     found = drawn_settings(
-        runs, PLAIN, free=(RATE,), where=lambda setting: bool(set(known) & set(setting.runs.each.index)), most=4
+        runs,
+        PLAIN,
+        arms=arms(runs),
+        free=(RATE,),
+        where=lambda setting: bool(set(known) & set(setting.runs.each.index)),
+        most=4,
     )
     columns = []
     for setting in found.drawn:
@@ -59,7 +64,8 @@ def _bands(
     known: Mapping[str, tuple[np.ndarray, np.ndarray]], setting: Setting, best: Mapping[str, tuple[Runs, float | None]]
 ) -> list[Panel]:
     made = []
-    for arm, (own, _) in best.items():
+    recorded = {arm: some for arm, some in best.items() if set(some[0].each.index) & set(known)}
+    for arm, (own, _) in (recorded or best).items():
         seeds = own.each["seed"].sort_values(kind="stable")
         run = next((run for run in seeds.index if run in known), None)
         lines, spans = [], []
@@ -71,7 +77,7 @@ def _bands(
             )
             lines, spans = [middle], [Band(low, high)]
         name = f"a sigmoid's input, {arm}"
-        made.append(panel(name, setting, unit="activation", curves=tuple(lines), bands=tuple(spans)))
+        made.append(panel(name, setting.only([arm]), unit="activation", curves=tuple(lines), bands=tuple(spans)))
     return made
 
 

@@ -39,7 +39,9 @@ def _panel(runs: Runs, setting: Setting, arm: str) -> Panel:
         curve(arm, rows[rows["layer"] == layer], setting, layer, place / max(1, len(names) - 1))
         for place, layer in enumerate(names)
     ]
-    return panel(f"saturated share, {arm}", setting, unit="fraction", scale="accuracy", curves=tuple(curves))
+    return panel(
+        f"saturated share, {arm}", setting.only([arm]), unit="fraction", scale="accuracy", curves=tuple(curves)
+    )
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -52,7 +52,7 @@ def _panel(
         for place, (layer, frames) in enumerate(of_layer.items())
     ]
     name = f"singular values {when}, {arm}"
-    return panel(name, setting, scale="log", over=RANK, curves=tuple(curves), levels=(("1", 1.0),))
+    return panel(name, setting.only([arm]), scale="log", over=RANK, curves=tuple(curves), levels=(("1", 1.0),))
 
 
 def draw(data: Sheet, figure: Figure) -> None:

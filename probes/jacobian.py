@@ -29,7 +29,11 @@ class Jacobian:
     Args:
         taps: names, in the order of the network; None for the outputs of all layers (the last of normalisation and
             activation).
+        place: where ``taps`` are None: the layers' outputs ("output"), or what enters their activation functions
+            ("into_activation"): the normalisation's output, else the layer's own.
         statistics: of torch's batch normalisations: moving with the sample ("moving"), or constants ("held").
+        standardised: between vectors divided by each number's deviation over the batch, so that networks with and
+            without normalisation are alike in scale (Ioffe & Szegedy 2015, section 3.3); only where all are found.
         samples: the first so many of the batch.
         narrow: singular values up to which all are found, by one product with J^T for each number at the later tap.
         steps: of Lanczos's method where there are more.
@@ -42,7 +46,9 @@ class Jacobian:
     """
 
     taps: tuple[str, ...] | None = None
+    place: Literal["output", "into_activation"] = "output"
     statistics: Literal["moving", "held"] = "moving"
+    standardised: bool = False
     samples: int = 2
     narrow: int = 64
     steps: int = 30
@@ -52,6 +58,8 @@ class Jacobian:
     def __post_init__(self) -> None:
         if self.statistics not in ("moving", "held"):
             raise ProbeError(f"jacobian statistics={self.statistics!r}: must be 'moving' or 'held'")
+        if self.place not in ("output", "into_activation"):
+            raise ProbeError(f"jacobian place={self.place!r}: must be 'output' or 'into_activation'")
         if self.samples < 1 or self.narrow < 1 or self.steps < 1:
             raise ProbeError(
                 f"jacobian samples={self.samples} narrow={self.narrow} steps={self.steps}: must be at least 1"
@@ -61,12 +69,13 @@ class Jacobian:
 
     def _needs(self, network: View) -> dict[str, Need]:
         """Name of the map's end -> what is asked. The ends are called as the layers where they are their outputs."""
-        outputs = {_output(network, layer): layer.name for layer in network.layers} if self.taps is None else {}
+        end_of = _output if self.place == "output" else _into_activation
+        outputs = {end_of(network, layer): layer.name for layer in network.layers} if self.taps is None else {}
         ends = {tap: name for tap, name in outputs.items() if tap is not None}
         taps = list(ends) if self.taps is None else list(self.taps)
         if len(taps) < 2:
             raise ProbeError("jacobian: this network has fewer than two layers, so there is no map between them")
-        options = (self.samples, self.narrow, self.steps, self.statistics)
+        options = (self.samples, self.narrow, self.steps, self.statistics, self.standardised)
         return {
             ends.get(after, after): Need(self.batch, Before(), SingularValues(before, after, *options))
             for before, after in itertools.pairwise(taps)
@@ -91,7 +100,7 @@ class Jacobian:
             )  # fmt: skip
         told = f"; estimated in {', '.join(estimated)}" if estimated else ""
         for key, reference in _RECORDS.items():
-            reference = f"{reference}; statistics {self.statistics}{told}"
+            reference = f"{reference}; statistics {self.statistics}{' standardised' if self.standardised else ''}{told}"
             fields[key] = Field(key, "1", reference, self.batch, "before", dims=("layer",), layer=tuple(needs))
         return Declaration(tuple(needs.values()), fields, modes=True)
 
@@ -109,6 +118,13 @@ class Jacobian:
             away = torch.maximum((largest - 1).abs(), (smallest - 1).abs()).max()
             rows.append(torch.stack([largest.mean(), smallest.mean(), logarithm.mean(), away]))
         return answer | dict(zip(_RECORDS, torch.stack(rows, 1), strict=True))
+
+
+def _into_activation(network: View, layer: Layer) -> str | None:
+    """What enters a layer's activation function; None for a layer without one, such as the last."""
+    if layer.activation is None:
+        return None
+    return layer.after_normalisation or layer.before_normalisation
 
 
 def _output(network: View, layer: Layer) -> str | None:

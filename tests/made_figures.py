@@ -19,6 +19,7 @@ ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_co
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation")
+OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
@@ -104,6 +105,8 @@ class MadeUp:
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
         made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
         made += [layered(metric) for metric in LAYERED]
+        made += [layered(metric) for metric in OF_A_LAYER]
+        made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
             made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))
@@ -121,15 +124,28 @@ class MadeUp:
             ("unit_variance", ("unit",), (5,), None),
             ("percentiles", ("unit", "level"), (2, 3), (0.15, 0.5, 0.85)),
         ]
+        for layer in self.layers:
+            self._array(run, layer, "singular_values", steps, ("sample", "place"), (2, 6), None)
         for place in ("before_normalisation", *(["after_normalisation"] if norm != "none" else [])):
             for layer in self.layers:
                 for metric, dims, shape, x in kinds:
-                    values = self.draw((len(steps), *shape))
-                    attrs = {"run": run, "layer": layer, "x": x, "unit": "activation", "batch": "train"}
-                    name = f"{metric}_{place}"
-                    self.arrays.append(
-                        xr.DataArray(values, dims=("step", *dims), coords={"step": list(steps)}, name=name, attrs=attrs)
-                    )
+                    self._array(run, layer, f"{metric}_{place}", steps, dims, shape, x)
+
+    def _array(
+        self,
+        run: str,
+        layer: str,
+        name: str,
+        steps: Sequence[int],
+        dims: tuple[str, ...],
+        shape: tuple[int, ...],
+        x: tuple[float, ...] | None,
+    ) -> None:
+        values = self.draw((len(steps), *shape))
+        attrs = {"run": run, "layer": layer, "x": x, "unit": "activation", "batch": "train"}
+        self.arrays.append(
+            xr.DataArray(values, dims=("step", *dims), coords={"step": list(steps)}, name=name, attrs=attrs)
+        )
 
     def __add__(self, other: MadeUp) -> MadeUp:
         self.table = pd.concat([self.table, other.table], ignore_index=True)
@@ -160,6 +176,15 @@ def deep(keys: Mapping[str, Any] | None = None, depths: Sequence[int] = (10, 12)
         MadeUp(**{"seeds": 3, **options}, keys={**common, "model.depth": depth, "optim.lr": rate}, scale=scale)
         for depth in depths
         for rate, scale in ((0.05, 1.0), (0.1, 0.5), (0.2, 1.0))
+    )
+    return sum(others, first)
+
+
+def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs from several scales of the first weights."""
+    first, *others = (
+        MadeUp(**{"seeds": 3, **options}, keys={"model": "mlp_ioffe_szegedy", **(keys or {}), "model.gain": gain})
+        for gain in (0.1, 1.0, 10.0)
     )
     return sum(others, first)
 

@@ -158,7 +158,7 @@ def _search(
         away = _found(measures, [Plant(family, float(theta)) for theta in grid], declared) - target
         good = np.isfinite(away)
         nearest = int(np.argmin(np.where(good, np.abs(away), np.inf)))
-        if good[nearest] and abs(away[nearest]) <= TOLERANCE * max(abs(target), 0.1):
+        if good[nearest] and abs(away[nearest]) <= TOLERANCE * (abs(target) or 0.1):
             return Plant(family, float(grid[nearest]))
         crossing = [i for i in range(len(grid) - 1) if good[i] and good[i + 1] and away[i] * away[i + 1] < 0]
         if not crossing:
@@ -202,7 +202,7 @@ def _runs(comparison: Comparison, claim: Claim, plants: Sequence[Plant], declare
     for term, plant in zip(comparison.terms, plants, strict=False):
         named = {}
         for seed in range(SEEDS):
-            theta = plant.theta * (1 + 1e-5 * (seed - SEEDS // 2))
+            theta = plant.theta * (1 + 1e-7 * (seed - SEEDS // 2))
             named[f"{term.arm.name}-{seed}"] = Plant(plant.family, theta)
         measure: Any = term.measure
         tables.append(records(measure, named, declared))

@@ -19,7 +19,7 @@ from analysis.figures import Runs
 from analysis.select import FACTS
 from analysis.style import house
 from tests.conftest import partly
-from tests.made_figures import MadeUp, both, deep
+from tests.made_figures import MadeUp, both, deep, scaled
 
 MATERIAL = {
     "six numbers": lambda: both(norms=("none", "batch"), seeds=1, steps=(0, 10)),
@@ -35,6 +35,7 @@ MATERIAL = {
     "regression only": lambda: MadeUp(norms=("none", "batch"), regression=True),
     "only training": lambda: MadeUp(norms=("none", "batch")).without("landscape", "some"),
     "of several depths": lambda: deep(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
+    "of several scales": lambda: scaled(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
     "no matching metric": lambda: nothing_matching(),
     "nothing finite": lambda: MadeUp(norms=("none", "batch"), values=math.nan),
     "nothing positive": lambda: both(norms=("none", "batch"), seeds=1, steps=(0, 10), values=0.0),
@@ -80,7 +81,7 @@ def filled(name: str, *materials: Runs) -> Any:
 def standard() -> dict[str, tuple[Any, Figure]]:
     """Every figure of the same runs, of both tasks or of several depths, computed and drawn."""
     options: dict[str, Any] = {"norms": ("none", "batch", "noisy_batch", "noise"), "steps": (0, 10, 11, 30)}
-    materials = both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs()
+    materials = both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs(), scaled(**options).runs()
     computed = {name: filled(name, *materials) for name in figures.names()}
     return {name: (data, drawn(name, data)) for name, data in computed.items()}
 
@@ -192,12 +193,12 @@ FIGURES = partly(figures.names(), 2)
 
 
 @pytest.fixture(scope="module")
-def of_all_arms() -> tuple[Runs, Runs]:
-    return both(norms=ARMS, seeds=1, steps=(0,)).runs(), deep(norms=ARMS, steps=(0,)).runs()
+def of_all_arms() -> tuple[Runs, ...]:
+    return tuple(make(norms=ARMS, seeds=1, steps=(0,)).runs() for make in (both, deep, scaled))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_arm_is_drawn_or_named(name: str, of_all_arms: tuple[Runs, Runs]) -> None:
+def test_every_arm_is_drawn_or_named(name: str, of_all_arms: tuple[Runs, ...]) -> None:
     data = filled(name, *of_all_arms)
     shown = {arm.partition(" (")[0] for arm in data.table()["norm"]}  # or with its initialisation
     said = "; ".join(notes_of(data))
@@ -225,12 +226,13 @@ def test_what_is_noted_is_written_once(standard: dict[str, tuple[Any, Figure]]) 
     assert noted > len(standard)
 
 
-RATES = [0.1 * i for i in range(1, 7)]
+SIZES = [2**i for i in range(1, 7)]
+"""Of batches: the learning rate is no wall in figures that go over it."""
 
 
 @pytest.fixture(scope="module")
 def of_six_settings() -> Runs:
-    made = [MadeUp(norms=("none", "batch"), seeds=1, steps=(0,), keys={"optim.lr": lr}) for lr in RATES]
+    made = [MadeUp(norms=("none", "batch"), seeds=1, steps=(0,), keys={"optim.batch_size": size}) for size in SIZES]
     return sum(made[1:], made[0]).runs()
 
 
@@ -242,7 +244,7 @@ def test_settings_that_do_not_fit_are_counted(name: str, of_six_settings: Runs) 
     assert len(counted) < 2
     there = 0 if data.empty else data.table()["setting"].nunique()
     ridges = said.count("histograms not drawn:")
-    assert data.empty or there + sum(counted) + (ridges if there < 4 else 0) == len(RATES)
+    assert data.empty or there + sum(counted) + (ridges if there < 4 else 0) == len(SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +253,7 @@ def of_other_networks() -> list[Runs]:
     kinds: list[dict[str, Any]] = [{}, {"model.width": 0.5}, {"model.activation": "tanh"}, {"steps": 500}]
     common = {"model.width": 1.0, "model.activation": "relu"}
     options: dict[str, Any] = {"norms": ("none", "batch"), "seeds": 3, "steps": (0,)}
-    made = ([make(keys={**common, **keys}, **options) for keys in kinds] for make in (both, deep))
+    made = ([make(keys={**common, **keys}, **options) for keys in kinds] for make in (both, deep, scaled))
     return [sum(one[1:], one[0]).runs() for one in made]
 
 

@@ -22,6 +22,7 @@ from experiments.evaluations.statistics.batch import OfBatch
 from experiments.evaluations.statistics.folded import Folded
 from experiments.evaluations.statistics.population import Population
 from experiments.evaluations.statistics.running import Running
+from experiments.evaluations.statistics.taken_out import TakenOut
 from experiments.models import build_model
 from experiments.norms.batch import BatchNorm1d
 from probes.objective import Objective
@@ -214,6 +215,23 @@ def test_folded_ones_are_the_running_ones_to_rounding(norm: str) -> None:
     folded, running = values(evaluation(Folded()), network, data), clean(network, data.test_batches(7))
     assert folded == pytest.approx(running, rel=1e-5)
     assert folded != pytest.approx(values(evaluation(Population()), network, data), rel=1e-3)
+
+
+def test_taken_out_is_the_layers_alone() -> None:
+    """By hand: weights, biases and activation functions, without mean, deviation, gamma and beta."""
+    network, data = network_with({"name": "batch"}), digits()
+    found = values(evaluation(TakenOut()), network, data)
+
+    def plain(x: Tensor) -> Tensor:
+        for block in (network.fc1, network.fc2):
+            x = block.layer(x.flatten(1)).relu()
+        return network.head(x)
+
+    answers = [(plain(batch.inputs), batch) for batch in data.test_batches(7)]
+    assert found == pytest.approx(score(answers, OBJECTIVE.data_loss, "mean", data), rel=1e-5)
+    assert found != pytest.approx(clean(network, data.test_batches(7)), rel=1e-3)
+    with pytest.raises(ValueError, match="taken_out: no normalisation with running statistics"):
+        TakenOut().check(data, ())
 
 
 @pytest.mark.parametrize("norm", ["batch", "noisy_batch", "l1", "whitening"])

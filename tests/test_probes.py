@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from probes import (
+    Biases,
     Declaration,
     Dynamics,
     Gradients,
@@ -21,6 +22,7 @@ from probes import (
     Objective,
     Probes,
     Representations,
+    Scaling,
     Shift,
 )
 from probes.randomness import at_step
@@ -37,8 +39,10 @@ def all_probes():
         "gradients": Gradients(),
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
+        "biases": Biases(),
         "dynamics": Dynamics(),
         "representations": Representations(),
+        "scaling": Scaling(),
         "shift": Shift(),
     }
 

@@ -153,3 +153,31 @@ def test_statistics_that_cannot_be_held_are_refused():
     with pytest.raises(ProbeError, match=r"normalisation 'c1\.norm' \(Own\)"):
         build(network, None, {"j": Jacobian(statistics="held")})
     build(network, None, {"j": Jacobian()})
+
+
+def test_standardised_maps_run_between_vectors_of_deviation_one():
+    """D_2^-1 J D_1 from what enters one activation function to what enters the next, statistics held."""
+    network, batch = twin.conv_net("batch").double(), data(32)
+    old = copy.deepcopy(network)
+    probe = Jacobian(place="into_activation", statistics="held", standardised=True, samples=2, narrow=500)
+    engine = build(network, None, {"j": probe}, example=batch)
+    with engine.around(0, batch) as forward:
+        train_step(forward, network, engine.objective, sgd(network), batch, 7, 0)
+    found = engine.records[0][2]
+    assert "head" not in engine.fields()["j"]["singular_value_largest"]["layer"]
+    x = old.c1.norm(old.c1.layer(batch[0])).detach()
+    norm = held(old.c2.norm, old.c2.layer(old.c1.activation(x)).detach())
+
+    def between(x):
+        return norm(old.c2.layer(old.c1.activation(x)))
+
+    y = between(x).detach()
+    one, two = (v.flatten(1).std(0, correction=0) for v in (x, y))
+    for i in range(2):
+        j = torch.autograd.functional.jacobian(lambda v: between(v[None])[0], x[i]).reshape(y[0].numel(), x[0].numel())
+        values = torch.linalg.svdvals(j * one / two[:, None])
+        torch.testing.assert_close(found["singular_values.c2"][i], values, rtol=1e-8, atol=1e-12)
+    with pytest.raises(ProbeError, match=r"jacobian standardised: between .* let narrow=1 be as many"):
+        build(network, None, {"j": Jacobian(standardised=True, narrow=1)}, example=batch)
+    with pytest.raises(ProbeError, match="jacobian place='into': must be 'output' or 'into_activation'"):
+        Jacobian(place="into")

@@ -13,6 +13,7 @@ from experiments.models import build_model
 from experiments.norms import NORMS
 from probes import (
     Activations,
+    Biases,
     Dynamics,
     Gradients,
     InternalCovariateShift,
@@ -20,6 +21,7 @@ from probes import (
     Objective,
     Probes,
     Representations,
+    Scaling,
     Shift,
     Theory,
 )
@@ -76,8 +78,10 @@ def all_probes(limit="hessian"):
         "ics": InternalCovariateShift(),
         "ics_weights": InternalCovariateShift(moves="weights"),
         "theory": Theory(curvature=True),
+        "biases": Biases(),
         "dynamics": Dynamics(),
         "representations": Representations(),
+        "scaling": Scaling(),
         "shift": Shift(),
     }
 

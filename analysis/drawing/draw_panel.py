@@ -185,11 +185,17 @@ def told(panel: Panel) -> str:
 def foot(panels: Sequence[Panel], last: Axes) -> None:
     """The axis of training steps, or of what else they are over, under some panels."""
     last.set_xlabel(panels[-1].over.label)
+    steps = [c.steps for panel in panels for c in panel.all_curves() if len(c.steps)]
+    first, end = min((s.min() for s in steps), default=0), max((s.max() for s in steps), default=1)
+    if panels[-1].over.log and first > 0:
+        pad = (end / first) ** 0.025 if end > first else 2.0
+        last.set_xscale("log")
+        last.set_xlim(first / pad, end * pad)
+        log_ticks(last.xaxis)
+        return
     last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    steps = [c.steps for panel in panels for c in panel.all_curves() if len(c.steps)]
     if steps:  # a published curve that goes on beyond our last step does not squeeze ours
-        first, end = min(s.min() for s in steps), max(s.max() for s in steps)
         pad = 0.025 * (end - first) or 1
         last.set_xlim(first - pad, end + pad)
 

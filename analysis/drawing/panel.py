@@ -17,10 +17,11 @@ Scale = Literal["linear", "log", "accuracy", "cosine"]
 
 @dataclass(frozen=True)
 class Over:
-    """What the horizontal axis counts: `column` in tables, `label` below the axis."""
+    """What the horizontal axis counts: `column` in tables, `label` below the axis; `log`: on a logarithmic one."""
 
     column: str
     label: str
+    log: bool = False
 
 
 TRAINING = Over("step", "training step")

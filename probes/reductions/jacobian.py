@@ -24,7 +24,8 @@ class SingularValues(CurvatureReduction):
     on J J^T (or J^T J, whichever is smaller) from a Gaussian vector that belongs to the step: nothing lies outside, so
     the largest is a lower bound, the smallest an upper one.
 
-    Statistics of a batch either move with the sample, or are held.
+    Statistics of a batch either move with the sample, or are held. ``standardised``: of the map between the vectors
+    divided by each number's deviation over the batch, D_after^-1 J D_before; NaN where one is constant.
     """
 
     before: str
@@ -33,6 +34,7 @@ class SingularValues(CurvatureReduction):
     narrow: int
     steps: int
     statistics: Literal["moving", "held"]
+    standardised: bool = False
 
     def taps(self) -> tuple[str, ...]:
         """See :class:`Reduction`."""
@@ -44,6 +46,11 @@ class SingularValues(CurvatureReduction):
         taps = [leaf.tap for leaf in view.leaves]
         if taps.index(self.before) >= taps.index(self.after):
             raise ProbeError(f"taps {self.before!r} and {self.after!r}: the first must come before the second")
+        if self.standardised and not self.exact(view):
+            raise ProbeError(
+                f"jacobian standardised: between {self.before!r} and {self.after!r} there are {min(self.sizes(view))} "
+                f"singular values; let narrow={self.narrow} be as many"
+            )
 
     def source(self) -> Taken:
         """See :class:`CurvatureReduction`."""
@@ -77,6 +84,9 @@ class SingularValues(CurvatureReduction):
                 u.view(len(y), -1)[list(samples), place] = 1
                 back = curvature.transposed(self.before, self.after, u)
                 rows[list(samples), place] = back[list(samples)].flatten(1).double()
+        if self.standardised:
+            deviations = [value.double().flatten(1).std(0, correction=0) for value in (x, y)]
+            rows = rows * deviations[0] / deviations[1][:, None]
         good = rows.isfinite().flatten(1).all(1)  # LAPACK refuses others
         found = torch.linalg.svdvals(rows.where(good[:, None, None], 0))
         return found.where(good[:, None], torch.nan)

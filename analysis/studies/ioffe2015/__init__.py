@@ -9,5 +9,19 @@ STUDY = Study(
     "Normalising them removes the drift, and so allows higher rates, careless initialisation and saturating "
     "non-linearities, and regularises.",
     predicts="Steadier distributions of what enters the non-linearity, faster training, higher rates that still train.",
-    experiments=("ioffe2015/mnist_sigmoid",),
+    experiments=(
+        "ioffe2015/rates",
+        "ioffe2015/largest_rate",
+        "ioffe2015/initial_scale",
+        "ioffe2015/percentiles",
+        "ioffe2015/eight_sigmoids",
+        "ioffe2015/biases",
+        "ioffe2015/biases_alone",
+        "ioffe2015/detached_rates",
+        "ioffe2015/scale_invariance",
+        "ioffe2015/inference",
+        "ioffe2015/singular_values",
+        "ioffe2015/few_samples",
+    ),
+    published=({"model": "mlp_ioffe_szegedy", "data": "mnist", "optim.batch_size": 60, "steps": 50000},),
 )

@@ -82,7 +82,8 @@ class Options:
             drawn anew for every sample and step; images only.
         standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
             data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
-            255; whitened: all values of an image together are centred and decorrelated, to a covariance that is the
+            255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same; whitened: all
+            values of an image together are centred and decorrelated, to a covariance that is the
             identity (:func:`experiments.data.standardising.whitening_of`). Of images: regression data are used as they
             are whether true or false; centred goes by coordinate, whitened by all of them.
         order: which samples are in which batch, by name (:mod:`experiments.data.orders`).
@@ -199,7 +200,7 @@ class Data:
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
         """What black and white of an image become in each channel, (channels, 1, 1); None for data without a range.
 
-        Whitened values have none: each is mixed from all pixels.
+        With ``centred_per_pixel`` in each pixel, the shape of an input. Whitened values have none: each is mixed from all pixels.
         """
         if not self._has_range:
             return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.errors import WrongInput
 
-Standardise = bool | Literal["centred", "whitened"]
+Standardise = bool | Literal["centred", "centred_per_pixel", "whitened"]
 """As ``data.standardise`` has it; see :class:`experiments.data.batches.Options`."""
 
 WHITENING_EPS = 1e-5
@@ -43,16 +43,22 @@ def treatment(
     if standardise == "whitened":
         mean, whitening = whitening_of(inputs)
         return _whitened(mean.float().to(device), whitening.float().to(device))
-    if not images:
-        if standardise != "centred":
-            return lambda values: values
-        middle = inputs.double().mean(0).float().to(device)
-        return lambda values: values - middle
+    if not images and standardise not in ("centred", "centred_per_pixel"):
+        return lambda values: values
+    if not images or standardise == "centred_per_pixel":
+        middle, unit = _mean_per_value(inputs).to(device), 255.0 if images else 1.0
+        return lambda values: (values.float() - middle) / unit
     mean, deviation = channel_statistics(inputs) if standardise else (torch.zeros(1), torch.ones(1))
     if standardise is not True:
         deviation = torch.full((1,), 255.0)
     mean, deviation = mean.view(-1, 1, 1).to(device), deviation.view(-1, 1, 1).to(device)
     return lambda values: values.float().sub_(mean).div_(deviation)  # of bytes, float() makes a new tensor
+
+
+def _mean_per_value(inputs: Tensor) -> Tensor:
+    """Over samples, float32 of the shape of one input; summed up some at a time."""
+    total = sum((part.double().sum(0) for part in inputs.split(_CHUNK)), torch.zeros(inputs[0].shape).double())
+    return (total / len(inputs)).float()
 
 
 def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:

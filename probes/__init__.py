@@ -18,6 +18,7 @@ from typing import Any
 _CONTENTS = {
     "Probes": "engine.probes",
     "Activations": "activations",
+    "Affine": "affine",
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Dynamics": "dynamics",

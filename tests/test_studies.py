@@ -57,6 +57,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for overrides in RUNS:
         network = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40"]
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
+    looked_at = ["probes=[spectrum,dynamics,ics,shift,affine]", "probes.every=1", "optim.criterion=half_squared_error"]
+    experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes=gradients", "probes.every=1"]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1), (0, 1)):  # of figures over depth

@@ -19,8 +19,9 @@ from probes.reductions import ParameterValues
 class Affine:
     """Per layer whose normalisation has a gamma, before the update, trained or not; no pass is added.
 
-    ``gamma_small_share``, of units with |gamma| < ``below`` (Frankle et al. 2021, section 5); ``gamma_size`` and
-    ``beta_size``, the means of |gamma| and |beta| over units, the second of layers that have a beta.
+    ``gamma_small_share``, of units with |gamma| < ``below`` (Frankle et al. 2021, section 5), and the same of all
+    layers' units together, ``gamma_small_share_of_all``; ``gamma_size`` and ``beta_size``, the means of |gamma| and
+    |beta| over units, the second of layers that have a beta.
 
     Args:
         below: the size under which a gamma counts as 0.
@@ -59,6 +60,8 @@ class Affine:
             for key, unit, reference in _RECORDS
             if members[key]
         }
+        if layers:
+            fields[_ALL] = Field(_ALL, "fraction", _RECORDS[0][2], "train", "before")
         needs = tuple(_of(name) for layer in layers for name in (layer.gamma, layer.beta) if name is not None)
         return Declaration(needs, fields, nothing="" if layers else "no layer's normalisation has a gamma")
 
@@ -70,6 +73,7 @@ class Affine:
         answer = {}
         if gammas:
             answer["gamma_small_share"] = torch.stack([(gamma < self.below).double().mean() for gamma in gammas])
+            answer[_ALL] = (torch.cat([gamma.flatten() for gamma in gammas]) < self.below).double().mean()
             answer["gamma_size"] = torch.stack([gamma.mean() for gamma in gammas])
         if betas:
             answer["beta_size"] = torch.stack([beta.mean() for beta in betas])
@@ -80,6 +84,7 @@ def _of(name: str) -> Need:
     return Need("train", Before(), ParameterValues(name))
 
 
+_ALL = "gamma_small_share_of_all"
 _RECORDS = (
     ("gamma_small_share", "fraction", "Frankle et al. 2021: of units with |gamma| below a size"),
     ("gamma_size", "1", "mean of |gamma| over units"),

@@ -42,8 +42,9 @@ def test_of_several_eigenvalues_the_largest_settles() -> None:
 def test_the_greatest_sharpness_of_the_last_half_and_a_run_that_diverged() -> None:
     draw = random.Random(0)
     values: dict[str, Any] = {run: [draw.random() for _ in range(9)] for run in ("a", "b", "c")}
-    rows = [row(run, 40 + i, "sharpness_times_rate", value) for run, own in values.items() for i, value in enumerate(own)]
-    rows += [row(run, 39, "sharpness_times_rate", 7.0) for run in values]  # of the first half
+    metric = "sharpness_times_rate"
+    rows = [row(run, 40 + i, metric, value) for run, own in values.items() for i, value in enumerate(own)]
+    rows += [row(run, 39, metric, 7.0) for run in values]  # of the first half
     facts = {"b": {"state": "diverged", "diverged_at": 41.0, "seed": 1}, "c": {"seed": 2}}
-    found = edge.greatest().of(made(rows, dict.fromkeys(values, {**BASE, "steps": 80}), facts))
+    found = edge.greatest().of(made(rows, {run: {**BASE, "steps": 80} for run in values}, facts))
     assert found.to_dict() == {"a": max(values["a"]), "b": -math.inf, "c": max(values["c"])}

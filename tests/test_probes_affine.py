@@ -30,6 +30,8 @@ def test_sizes_and_the_share_near_0_are_of_before_the_update_trained_or_not(froz
     found, units = engine.records[0][2], len(network.c1.norm.weight)
     assert engine.fields()["a"]["gamma_small_share"]["layer"] == ["c1", "c2", "c3"]
     assert found["gamma_small_share"].tolist() == pytest.approx([1 / units, 0, 1])
+    total = sum(len(block.norm.weight) for block in (network.c1, network.c2, network.c3))
+    assert found["gamma_small_share_of_all"].item() == pytest.approx((1 + len(network.c3.norm.weight)) / total)
     assert found["gamma_size"].tolist() == pytest.approx([(0.5 * (units - 2) + 0.02) / units, 1, 0.001])
     assert found["beta_size"].tolist() == pytest.approx([0, 0.25, 0])
     assert engine.plan.passes == 0

@@ -200,7 +200,8 @@ class Data:
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
         """What black and white of an image become in each channel, (channels, 1, 1); None for data without a range.
 
-        With ``centred_per_pixel`` in each pixel, the shape of an input. Whitened values have none: each is mixed from all pixels.
+        With ``centred_per_pixel`` in each pixel, the shape of an input. Whitened values have none: each is mixed from
+        all pixels.
         """
         if not self._has_range:
             return None

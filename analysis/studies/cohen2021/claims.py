@@ -40,8 +40,9 @@ CLAIMS = (
             *(value(Term.of(arm, _SHARPNESS), low=EDGE[0], high=EDGE[1]) for arm in _ARMS),
             *(value(Term.of(arm, _ALONG), low=EDGE[0], high=EDGE[1], decides=False) for arm in _ARMS),
         ),
-        remark="Curvature along the gradient, which effective beta measures too, is 2 / lr at the edge and near 0 below: "
-        "the same fact, so that it has no say. The published networks normalise after the activation, these before it.",
+        remark="Curvature along the gradient, which effective beta measures too, is 2 / lr at the edge and near 0 "
+        "below: the same fact, so that it has no say. The published networks normalise after the activation, these "
+        "before it.",
         figure="edge_of_stability",
         experiment="cohen2021/edge",
         needs_first=("CO1",),

@@ -12,7 +12,7 @@ from analysis.drawing.rows import TEST_ACCURACY, TRAINING_LOSS
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.select import NORM, Arm, Setting, plain
+from analysis.select import Setting, known_and_others
 from analysis.studies.frankle2021.arms import ARMS
 
 TITLE = "What is trained: gamma and beta, two weights of each channel, everything"
@@ -24,7 +24,7 @@ EXPECTED = (
     "Gamma and beta on random features test better than as many random weights (FR1, FR2), and more of the gammas come "
     "near 0 than where everything is trained (FR3)."
 )
-SMALL, GROUPS = "gamma_small_share_of_all", "optim.groups"
+SMALL = "gamma_small_share_of_all"
 OWN = {arm.name for arm in ARMS}
 
 
@@ -33,25 +33,12 @@ def compute(runs: Runs) -> Sheet:
     recording = runs.recording(SMALL, "train")
     found = drawn_settings(
         runs,
-        arms=_arms(runs),
+        arms=known_and_others(runs, ARMS),
         where=lambda setting: bool(recording & set(setting.runs.each.index)),
         first=lambda setting: len(set(setting.names) & OWN) > len(OWN) // 2,
     )
     columns = [Column(setting, _panels(runs, setting)) for setting in found.drawn]
     return found.sheet(columns, "no sizes of gammas are recorded\nin these runs")
-
-
-def _arms(runs: Runs) -> list[Arm]:
-    """The study's own, and every other normalisation with what else is trained of it."""
-    known = {tuple(plain(value) for _, value in arm.where): arm for arm in ARMS}
-    found = dict.fromkeys(known.values())
-    for run in runs.each.index:
-        norm, groups = runs.label_of(run), plain(runs.value(run, GROUPS))
-        if (norm, groups) not in known:
-            name = norm if groups in ("none", "[]") else f"{norm} {groups}"
-            known[norm, groups] = Arm.of(name, {NORM: norm, GROUPS: groups})
-            found[known[norm, groups]] = None
-    return list(found)
 
 
 def _panels(runs: Runs, setting: Setting) -> tuple[Panel, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.claims import Claim, Comparison, Term, in_forms, less
+from analysis.claims import BySeed, Claim, Comparison, Term, in_forms, less
 from analysis.measures import Levels, Measure, Window, over_training
 from analysis.select import Arm
 
@@ -36,7 +36,7 @@ def both_shifts(
             decide, as where the arms do not come to the same losses.
     """
 
-    def compared(measure: Measure) -> Comparison:
+    def compared(measure: BySeed) -> Comparison:
         return less(Term.of(a, measure), Term.of(b, measure))
 
     windows: dict[str, Window] = {"equal loss": levels} if levels else {}

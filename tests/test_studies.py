@@ -61,7 +61,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes=gradients", "probes.every=1"]
-    for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1), (0, 1)):  # of figures over depth
+    for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1, 1.0), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     return folder
 

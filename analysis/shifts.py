@@ -1,7 +1,7 @@
 """Internal covariate shift in its two measures, which have one name: whether they rank two arms alike.
 
-Definition 2.1 is how much a layer's gradient changes when the layers before it move; the refined coordinate check is how
-much its output changes for the same reason, its own weights held.
+Definition 2.1 is how much a layer's gradient changes when the layers before it move; the refined coordinate check is
+how much its output changes for the same reason, its own weights held.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def build_training(
     network = build_model(config["model"], config["norm"], data.spec, config["seed"]).to(device)
     optim = config["optim"]
     parameters = Parameters(network, lambda: data.batch(0), config["seed"])
-    groups = parameter_groups(network, optim["groups"], parameters)
+    groups = parameter_groups(network, optim["groups"], parameters, optim["lr"])
     if any(group.random_per_channel is not None for group in groups):
         groups = thin_out(network, groups, optim["weight_decay"], config["seed"])
         parameters = Parameters(network, parameters.batch, config["seed"])  # as they are called now

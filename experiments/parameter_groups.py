@@ -39,20 +39,23 @@ class Group:
     """So many weights of each output channel are trained, drawn by chance, and the others frozen; None: all are."""
 
 
-def parameter_groups(network: nn.Module, described: Any, parameters: Parameters | None = None) -> list[Group]:
+def parameter_groups(
+    network: nn.Module, described: Any, parameters: Parameters | None = None, lr: float | None = None
+) -> list[Group]:
     """The groups that ``optim.groups`` describes.
 
     Each is a mapping with ``match`` and, if any, ``except``: a pattern or a list of patterns, as
     :meth:`experiments.selections.Parameters.matching` takes them. ``lr: x10`` is a factor on the learning rate,
-    whatever the schedule makes of it; ``decay: 0`` replaces ``optim.weight_decay`` in the penalty,
-    (decay / 2) ||parameter - decay_towards||^2, for gamma and beta too; ``train: false`` freezes: neither moved nor
-    penalised. ``random_per_channel: 2`` does so to all but two weights of each output channel, drawn from the run's
-    seed (Frankle et al. 2021, arXiv:2003.00152).
+    whatever the schedule makes of it, ``lr: 0.1`` a rate of their own, of which the schedule makes as much;
+    ``decay: 0`` replaces ``optim.weight_decay`` in the penalty, (decay / 2) ||parameter - decay_towards||^2, for gamma
+    and beta too; ``train: false`` freezes: neither moved nor penalised. ``random_per_channel: 2`` does so to all but
+    two weights of each output channel, drawn from the run's seed (Frankle et al. 2021, arXiv:2003.00152).
 
     Args:
         network: whose parameters they are.
         described: a list of mappings.
         parameters: those of the network; they know what ``scale_invariant`` is.
+        lr: ``optim.lr``; None: there is none, and a group has a factor only.
 
     Raises:
         WrongInput: not such a list; a pattern that matches nothing; a parameter in two groups; nothing left to train.
@@ -60,7 +63,7 @@ def parameter_groups(network: nn.Module, described: Any, parameters: Parameters 
     if not isinstance(described, list) or not all(isinstance(one, Mapping) for one in described):
         raise WrongInput(f"optim.groups={described}: must be a list of groups, for example [{{match: gamma, lr: x10}}]")
     parameters = parameters or Parameters(network)
-    groups = [_group(f"optim.groups.{place}", one, parameters) for place, one in enumerate(described)]
+    groups = [_group(f"optim.groups.{place}", one, parameters, lr) for place, one in enumerate(described)]
     for place, group in enumerate(groups):
         for before, other in enumerate(groups[:place]):
             if both := group.names & other.names:
@@ -74,7 +77,7 @@ def parameter_groups(network: nn.Module, described: Any, parameters: Parameters 
     return groups
 
 
-def _group(key: str, one: Mapping[str, Any], parameters: Parameters) -> Group:
+def _group(key: str, one: Mapping[str, Any], parameters: Parameters, lr: float | None) -> Group:
     for option in one:
         if option not in OPTIONS:
             raise WrongInput(f"{key}.{option}={one[option]}: unknown option; {near_miss(str(option), OPTIONS)}")
@@ -107,18 +110,24 @@ def _group(key: str, one: Mapping[str, Any], parameters: Parameters) -> Group:
         decay = Decay(_number(f"{key}.decay", one["decay"], 0.0), towards)
         if factors := [name for name in names if ".parametrizations." in f".{name}"]:
             raise WrongInput(f"{key}.decay={one['decay']}: {some(factors)}: only the weight they make is penalised")
-    factor = _factor(f"{key}.lr", one.get("lr", "x1"))
+    factor = _factor(f"{key}.lr", one.get("lr", "x1"), lr)
     return Group(names, factor, decay if train else Decay(0.0), train, few)
 
 
-def _factor(key: str, text: Any) -> float:
+def _factor(key: str, text: Any, lr: float | None) -> float:
+    """Of `x10` the number, of a rate its share of ``lr``."""
     number = re.fullmatch(r"x\s*(.+)", text) if isinstance(text, str) else None
     try:
         factor = float(number.group(1)) if number else math.nan
     except ValueError:
         factor = math.nan
+    if lr and isinstance(text, (int, float)) and not isinstance(text, bool):
+        factor = text / lr
     if not 0 < factor < math.inf:
-        raise WrongInput(f"{key}={text}: must be a factor on optim.lr above 0, for example x10 (train=false freezes)")
+        raise WrongInput(
+            f"{key}={text}: must be above 0: a factor on optim.lr, for example x10, or a rate such as 0.1 "
+            "(train=false freezes)"
+        )
     return factor
 
 

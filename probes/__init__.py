@@ -19,6 +19,7 @@ _CONTENTS = {
     "Probes": "engine.probes",
     "Activations": "activations",
     "Biases": "biases",
+    "Affine": "affine",
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Dynamics": "dynamics",

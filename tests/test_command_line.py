@@ -56,7 +56,7 @@ WRONG = {
     "experiment=santurkar2018/vg": "experiment=santurkar2018/vg: unknown experiment; did you mean 'santurkar2018/vgg'?",
     "experiment=linear": "experiment=linear: unknown experiment; did you mean 'santurkar2018/linear' or 'yang2019/lin",
     "experiment=yang2019/linea": "experiment=yang2019/linea: unknown experiment; did you mean 'yang2019/linear'?",
-    "experiment=figure4": "experiment=figure4: unknown experiment; allowed: ioffe2015/biases, ioffe2015/biases_alone,",
+    "experiment=figure4": "experiment=figure4: unknown experiment; allowed: arora2019/balance, arora2019/decay, ",
     "scale=laptop": "scale=laptop: unknown scale; allowed: demo, full",
     "norm.name=batchh": "norm=batchh: unknown norm; did you mean 'batch'?",
     "optim.lrr=1": "optim.lrr=1: unknown key; did you mean 'lr'?",

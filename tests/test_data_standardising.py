@@ -85,6 +85,21 @@ def test_centred_subtracts_each_channels_mean_and_keeps_the_scale() -> None:
     assert (pixels.mean((0, 2, 3)) > 50).all()
 
 
+def test_centred_per_pixel_subtracts_each_pixels_mean_of_each_channel_and_keeps_the_scale() -> None:
+    arrays = _coloured()
+    pixels = arrays.inputs_train.double()
+    data = Data(arrays, 0, None, options=Options(standardise="centred_per_pixel"))
+    found = data.batch(0).inputs
+    torch.testing.assert_close(found.double(), (pixels - pixels.mean(0)) / 255, rtol=0, atol=1e-6)
+    assert found.mean((0, 2, 3)).abs().max() < 1e-6
+    of_test = (arrays.inputs_test.double() - pixels.mean(0)) / 255
+    torch.testing.assert_close(next(data.test_batches(9)).inputs.double(), of_test, rtol=0, atol=1e-6)
+    ends = data.valid_range
+    assert ends is not None
+    torch.testing.assert_close(ends[1] - ends[0], torch.ones(3, 4, 5))
+    torch.testing.assert_close(ends[0].double(), -pixels.mean(0) / 255, rtol=0, atol=1e-6)
+
+
 def _coloured() -> Arrays:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(100, 256, (60, 3, 4, 5), generator=generator, dtype=torch.uint8)
@@ -102,6 +117,7 @@ def test_regression_is_left_as_it_is_unless_it_is_to_be_centred_or_whitened() ->
     np.testing.assert_allclose(train, x - x.mean(0), atol=1e-5)
     np.testing.assert_allclose(test, x_test - x.mean(0), atol=1e-5)
     np.testing.assert_allclose(np.cov(train.T), np.cov(x.T), atol=1e-4)
+    assert np.array_equal(ready({**options, "standardise": "centred_per_pixel"})[0], train)
     train, _ = ready({**options, "standardise": "whitened"})
     np.testing.assert_allclose(np.cov(train.T, bias=True), np.eye(5), atol=1e-4)
     data = load_data({**options, "standardise": "whitened"}, 0, None)
@@ -121,7 +137,7 @@ def test_augmented_images_are_whitened_after_they_were_cropped() -> None:
     [
         (
             {"standardise": "white"},
-            "data.standardise=white: must be true or false or one of centred, whitened, not str",
+            "data.standardise=white: must be true or false or one of centred, centred_per_pixel, whitened, not str",
         ),
         ({"standardise": 1}, "data.standardise=1: must be true or false"),
     ],
@@ -140,7 +156,7 @@ def test_what_cannot_be_whitened_is_one_line() -> None:
 
 def test_only_another_treatment_is_another_run(tmp_path: Path) -> None:
     names = {}
-    for value in ("true", "false", "centred", "whitened"):
+    for value in ("true", "false", "centred", "centred_per_pixel", "whitened"):
         config = plain_config(small(tmp_path, f"data.standardise={value}"))
         names[value] = identity_of(config, "").digests
     assert names["true"] == identity_of(plain_config(small(tmp_path)), "").digests

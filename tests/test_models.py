@@ -318,7 +318,7 @@ class TestInitialisation:
         ("vgg11", CIFAR, {"head_width": 0}, r"model\.head_width=0: must be null or at least 1"),
         ("vgg11", CIFAR, {"activation": "gelu"}, r"model\.activation=gelu: did you mean 'relu'"),
         ("vgg11", CIFAR, {"placement": "over"}, r"model\.placement=over: allowed: after, before"),
-        ("vgg_small", DIGITS, {"convolutions_per_stage": 4}, r"model\.convolutions_per_stage=4: must be 2 or 3"),
+        ("vgg_small", DIGITS, {"convolutions_per_stage": 4}, r"model\.convolutions_per_stage=4: must be 1, 2 or 3"),
         ("vgg_small", DIGITS, {"dropout": 1.0}, r"model\.dropout=1.0: must be at least 0 and less than 1"),
         ("resnet", DIGITS, {"depth": 12}, r"model\.depth=12: must be 6n \+ 2: 8, 14, 20, 32, 44, 56, 110, \.\.\."),
         ("resnet", DIGITS, {"depth": 2}, r"model\.depth=2: must be 6n \+ 2"),

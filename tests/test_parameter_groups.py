@@ -275,6 +275,19 @@ def test_decays_of_ones_own_reach_every_evaluation(usual: float) -> None:
     assert found["l"]["landscape_loss"].item() == pytest.approx(total(stepped).item(), rel=1e-12)
 
 
+def test_a_rate_is_its_share_of_the_learning_rate(tmp_path: Path) -> None:
+    (group,) = parameter_groups(network(), [{"match": "gamma", "lr": 0.1}], lr=0.4)
+    assert group.factor == 0.25
+    usual = ["optim.schedule=step", "optim.milestones=[2]", "optim.lr=0.4", "steps=4"]
+    ends = [
+        checkpoint(experiments.run(small(tmp_path, *usual, f"optim.groups=[{{match:gamma,lr:{lr}}}]")).path)["network"]
+        for lr in ("0.1", "x0.25", "x1")
+    ]
+    same, other = (all(torch.equal(ends[0][name], end[name]) for name in end) for end in ends[1:])
+    assert same
+    assert not other
+
+
 # Wrong input
 
 WRONG: dict[str, tuple[Any, str]] = {
@@ -287,8 +300,8 @@ WRONG: dict[str, tuple[Any, str]] = {
         [{"match": "1.*", "lr": "x2"}, {"match": "gamma", "decay": 0}],
         "groups.1: overlaps with optim.groups.0 in 1.weight",
     ),
-    "a number": ([{"match": "gamma", "lr": 0.1}], "optim.groups.0.lr=0.1: must be a factor on optim.lr"),
-    "no factor": ([{"match": "gamma", "lr": "xx"}], "optim.groups.0.lr=xx: must be a factor"),
+    "no rate": ([{"match": "gamma", "lr": -0.1}], "optim.groups.0.lr=-0.1: must be above 0: a factor on optim.lr, for"),
+    "no factor": ([{"match": "gamma", "lr": "xx"}], "optim.groups.0.lr=xx: must be above 0: a factor"),
     "negative": ([{"match": "gamma", "decay": -1}], "optim.groups.0.decay=-1: must be a number, at least 0"),
     "misspelt": ([{"match": "gamma", "decai": 1}], "optim.groups.0.decai=1: unknown option; did you mean 'decay'?"),
     "without match": ([{"lr": "x2"}], "optim.groups.0.match: must be given"),
@@ -304,7 +317,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_one_line(case: str) -> None:
     described, line = WRONG[case]
     with pytest.raises(WrongInput) as caught:
-        parameter_groups(network(), described)
+        parameter_groups(network(), described, lr=0.2)
     assert line in str(caught.value)
 
 

@@ -97,6 +97,21 @@ def test_weights_before_a_normalisation_grow_by_the_squared_step_and_have_no_rad
     torch.testing.assert_close(one["update_angle"][:3], torch.atan(step / size), rtol=1e-7, atol=0)
 
 
+@pytest.mark.parametrize("norm", ["none", "batch", "weight"])
+def test_norms_grow_by_the_squared_step_less_twice_the_radial_part_in_any_network(norm):
+    """||w'||^2 = ||w||^2 + lr^2 ||g||^2 - 2 lr <w, g>, with a penalty too."""
+    network, objective, lr = twin.conv_net(norm).double(), Objective(CROSS_ENTROPY, 1e-2), 0.5
+    batch = (twin.image_batch()[0].double(), twin.image_batch()[1])
+    engine = build(network, objective, {"d": Dynamics()}, example=batch, learning_rate=lr)
+    for step in (0, 1):
+        with engine.around(step, batch) as forward:
+            train_step(forward, network, objective, sgd(network, lr), batch, 7, step)
+    one, two = (values for _, _, values in engine.records)
+    size, radial, tangential = (one[key] for key in ("weight_norm", "gradient_radial", "gradient_tangential"))
+    grown = size.square() + lr**2 * (radial.square() + tangential.square()) - 2 * lr * radial * size
+    torch.testing.assert_close(two["weight_norm"].square(), grown, rtol=1e-12, atol=0)
+
+
 def test_what_it_keeps_is_in_the_plan_and_in_the_saved_state():
     network = twin.conv_net()
     engine = build(network, None, {"d": Dynamics()})

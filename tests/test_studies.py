@@ -63,16 +63,12 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for overrides in RUNS:
         network = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40"]
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
+    looked_at = ["probes=[spectrum,dynamics,ics,shift,affine]", "probes.every=1", "optim.criterion=half_squared_error"]
+    experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
-    deep += [
-        "norm=batch",
-        "optim.batch_size=16",
-        "steps=2",
-        "probes=[gradients,biases,scaling,activations,jacobian]",
-        "model.activation=sigmoid",
-        "probes.every=1",
-    ]
-    for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1), (0, 1)):  # of figures over depth
+    deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1", "model.activation=sigmoid"]
+    deep += ["probes=[gradients,biases,scaling,activations,jacobian]"]
+    for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1, 1.0), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     over = ["model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16", "steps=1"]
     for gain, rate in ((1, 0.01), (1, 0.1), (1, 1), (0.1, 0.1), (10, 0.1)):  # over rates and scales

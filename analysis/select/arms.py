@@ -96,6 +96,29 @@ def arms_by(runs: Runs, keys: Sequence[str] = (NORM,)) -> list[Arm]:
     return [found[name] for name in sorted(found, key=natural)]
 
 
+def known_and_others(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
+    """These arms, and one for every other combination of values that their keys have among the runs.
+
+    Args:
+        runs: where from.
+        known: arms that name the same keys, the normalisation among them.
+    """
+    keys = known[0].keys
+    found = {tuple(plain(dict(arm.where)[key]) for key in keys): arm for arm in known}
+    taken = {arm.name for arm in known}
+    for run in runs.each.index:
+        values = tuple(plain(runs.value(run, key)) for key in keys)
+        if values not in found:
+            told = {key: value for key, value in zip(keys, values, strict=True) if key != NORM}
+            short = [f"{key.rpartition('.')[2]}={value}" for key, value in told.items() if value not in ("none", "[]")]
+            whole = [f"{key.rpartition('.')[2]}={value}" for key, value in told.items()]
+            name = " ".join([values[keys.index(NORM)], *short])
+            name = name if name not in taken else " ".join([values[keys.index(NORM)], *whole])
+            taken.add(name)
+            found[values] = Arm(name, tuple(zip(keys, values, strict=True)))
+    return list(found.values())
+
+
 def _own_options(runs: Runs, group: str) -> dict[str, list[str]]:
     """Choice of a group -> those of its options that other choices lack and in which its own runs differ."""
     by_choice: dict[str, list[str]] = {}

@@ -88,7 +88,8 @@ class Options:
             drawn anew for every sample and step; bytes of images only.
         standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
             data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
-            255; whitened: all values of an image together are centred and decorrelated, to a covariance that is the
+            255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same; whitened: all
+            values of an image together are centred and decorrelated, to a covariance that is the
             identity (:func:`experiments.data.standardising.whitening_of`). Of bytes; numbers with classes are not
             divided by 255, and a vector's coordinates are channels. Regression data are used as they are whether true
             or false; centred goes by coordinate, whitened by all of them.
@@ -231,7 +232,11 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become in each channel, (channels, 1, 1); None where there are none."""
+        """What black and white of bytes become in each channel, (channels, 1, 1); None where there are none.
+
+        With ``centred_per_pixel`` in each pixel, the shape of an input. Whitened values have none: each is mixed from
+        all pixels.
+        """
         if not self._has_range:
             return None
         shape = (1, self.spec.input_shape[0], 1, 1)

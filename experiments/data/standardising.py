@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.errors import WrongInput
 
-Standardise = bool | Literal["centred", "whitened"]
+Standardise = bool | Literal["centred", "centred_per_pixel", "whitened"]
 """As ``data.standardise`` has it; see :class:`experiments.data.batches.Options`."""
 
 WHITENING_EPS = 1e-5
@@ -43,12 +43,13 @@ def treatment(
     if standardise == "whitened":
         mean, whitening = whitening_of(inputs)
         return _whitened(mean.float().to(device), whitening.float().to(device))
+    of_bytes = inputs.dtype == torch.uint8
+    if standardise == "centred_per_pixel" or (standardise == "centred" and not classes):
+        middle, unit = _mean_per_value(inputs).to(device), 255.0 if of_bytes else 1.0
+        return lambda values: (values.float() - middle) / unit
     if not classes:
-        if standardise != "centred":
-            return lambda values: values
-        middle = inputs.double().mean(0).float().to(device)
-        return lambda values: values - middle
-    if inputs.dtype != torch.uint8:
+        return lambda values: values
+    if not of_bytes:
         return _of_numbers(standardise, inputs, device)
     mean, deviation = channel_statistics(inputs) if standardise else (torch.zeros(1), torch.ones(1))
     if standardise is not True:
@@ -70,6 +71,12 @@ def _of_numbers(standardise: Standardise, inputs: Tensor, device: torch.device) 
     deviation = deviation.where(deviation > 0, 1.0) if standardise is True else torch.ones_like(deviation)
     subtracted, divided = (value.float().view(rows).to(device) for value in (mean, deviation))
     return lambda values: (values - subtracted) / divided
+
+
+def _mean_per_value(inputs: Tensor) -> Tensor:
+    """Over samples, float32 of the shape of one input; summed up some at a time."""
+    total = sum((part.double().sum(0) for part in inputs.split(_CHUNK)), torch.zeros(inputs[0].shape).double())
+    return (total / len(inputs)).float()
 
 
 def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:

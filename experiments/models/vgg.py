@@ -146,10 +146,10 @@ def vgg_small(
     """Three stages of 32, 64, 128 channels for 8x8 and 28x28 images (or others of at least 8x8); see :func:`vgg`.
 
     Args:
-        convolutions_per_stage: two or three.
+        convolutions_per_stage: one to three.
         width: factor on all channels.
     """
-    if convolutions_per_stage not in (2, 3):
-        raise WrongInput(f"model.convolutions_per_stage={convolutions_per_stage}: must be 2 or 3")
+    if convolutions_per_stage not in (1, 2, 3):
+        raise WrongInput(f"model.convolutions_per_stage={convolutions_per_stage}: must be 1, 2 or 3")
     stages = [[scaled(c, width)] * convolutions_per_stage for c in (32, 64, 128)]
     return vgg(spec, norm, stages, activation=activation, placement=placement, head_width=head_width, dropout=dropout)

@@ -52,7 +52,9 @@ def _panel(setting: Setting) -> Panel:
         ]
         if parts:
             curves.append(curve(arm, pd.concat(parts), setting, over=SHARE))
-    return panel("angle less that without normalisation", setting, (PLAIN,), unit="radian", over=SHARE, curves=tuple(curves))
+    return panel(
+        "angle less that without normalisation", setting, (PLAIN,), unit="radian", over=SHARE, curves=tuple(curves)
+    )
 
 
 def _angles(setting: Setting) -> dict[str, np.ndarray]:

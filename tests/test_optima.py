@@ -1,4 +1,4 @@
-"""Optima of single neurons: trained runs against their closed forms, counts against loops, random rays against draws."""
+"""Optima of neurons: trained runs against their closed forms, counts against loops, random rays against drawn."""
 
 from __future__ import annotations
 

@@ -101,8 +101,10 @@ class DistancesFromStart(StateReduction):
 
 @dataclass(frozen=True)
 class UnitsFromStart(StateReduction):
-    """(3, units): of each row w of a weight ||w||, ||w - w_0|| and the angle between the two in radians, w_0 what the row
-    was when this was first asked. In float64 from the products on: most of a small angle is the rounding of its cosine.
+    """(3, units): of each row w of a weight ||w||, ||w - w_0|| and the angle between the two in radians.
+
+    w_0 is what the row was when this was first asked. In float64, since most of a small angle is the rounding of its
+    cosine.
     """
 
     weight: str

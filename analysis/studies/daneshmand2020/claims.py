@@ -40,8 +40,8 @@ def _gain(arm: Arm) -> Comparison:
 CLAIMS = (
     Claim(
         name="DN1",
-        statement="In a deep linear network batch normalisation keeps the rank of a batch at the order of the root of the "
-        "width; without it the rank falls to one.",
+        statement="In a deep linear network batch normalisation keeps the rank of a batch at the order of the root of "
+        "the width; without it the rank falls to one.",
         source=f"{_RANK}, theorem 2 and figure 1",
         about={**LINEAR, "model.initialisation": "gaussian"},
         comparisons=(
@@ -102,7 +102,7 @@ CLAIMS = (
     ),
     Claim(
         name="DN6",
-        statement="Scaling by the batch brings few samples nearer to orthogonal the wider the network, and keeps them there.",
+        statement="Scaling by the batch brings few samples nearer to orthogonal the wider the network.",
         source=f"{_ORTHOGONAL}, theorem 1",
         about={**LINEAR, "data.samples": 4},
         comparisons=(
@@ -138,8 +138,8 @@ CLAIMS = (
             value(Term.of("none", _REST), low=HIGH, decides=False),
             value(Term.of("layer", _REST), low=HIGH, decides=False),
         ),
-        remark="Whole batch normalisation shows no outlier at these depths; without it, and with layer normalisation, all "
-        "samples are one cluster, so that the others' cosine alone tells nothing.",
+        remark="Whole batch normalisation shows no outlier at these depths; without it, and with layer normalisation, "
+        "all samples are one cluster, so that the others' cosine alone tells nothing.",
         figure="samples_over_depth",
         experiment="daneshmand2020/relu",
         core=False,
@@ -157,8 +157,8 @@ CLAIMS = (
     ),
     Claim(
         name="DN10",
-        statement="It ends higher than the plain network from orthogonal weights too, whose samples are as far from one "
-        "another at the start as those of He's.",
+        statement="It ends higher than the plain network from orthogonal weights too, whose samples are as far from "
+        "one another at the start as those of He's.",
         source=f"ours; {_RANK} ties trainability to the rank",
         about={**MLP, "model.activation": "relu", "model.depth": 30},
         comparisons=(_gain(_NONE_ORTHOGONAL),),

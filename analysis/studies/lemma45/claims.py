@@ -52,23 +52,23 @@ CLAIMS = (
             value(Term(BOTH, violations()), low=RARE),
             value(Term(BOTH, random_within(False)), low=0.5, decides=False),
         ),
-        remark="One violation refutes a lemma; that they are not rare is what makes it misleading. Beside it: how often "
-        "a ray of random direction would meet the bound.",
+        remark="One violation refutes a lemma; that they are not rare is what makes it misleading. Beside it: how "
+        "often a ray of random direction would meet the bound.",
         figure="optima",
         experiment="lemma45/neither",
         intervention=True,
     ),
     Claim(
         name="L4",
-        statement="That the normalised optima are no farther than the plain one says nothing: most random rays are not.",
+        statement="That the normalised optima are no farther than the plain one says nothing: few random rays are.",
         source=f"ours; on {_LEMMA} read without its bound",
         about={**NEURON, **NEITHER},
         comparisons=(
             value(Term(BOTH, random_within(True)), low=0.5),
             value(Term(BOTH, nearer()), low=0.5, decides=False),
         ),
-        remark="A ray passes its starting point at some distance; an optimum lies where it lies. Beside it: the rays of "
-        "the optima with batch normalisation themselves.",
+        remark="A ray passes its starting point at some distance; an optimum lies where it lies. Beside it: the rays "
+        "of the optima with batch normalisation themselves.",
         figure="optima",
         experiment="lemma45/neither",
         core=False,

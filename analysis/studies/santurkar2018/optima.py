@@ -2,8 +2,8 @@
 
 One linear neuron per output, trained from one W0 until its angles stand still, without normalisation (it ends at the
 plain optimum W*) and with batch normalisation (it ends on the ray of its optima v, whose loss knows no length). The
-lemma bounds the squared distance from W0 to that ray by ||W0||^2 - <W0, W*>^2 / ||W*||^2 where <W0, W*> > 0, which is the
-squared distance to the ray of W*: it says that the angle from W0 to v is no greater than that to W*.
+lemma bounds the squared distance from W0 to that ray by ||W0||^2 - <W0, W*>^2 / ||W*||^2 where <W0, W*> > 0, which is
+the squared distance to the ray of W*: it says that the angle from W0 to v is no greater than that to W*.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _panel(setting: Setting) -> Panel:
 
 
 def _angles(setting: Setting) -> dict[str, np.ndarray]:
-    """Run -> the angle of each unit of its first layer at the last probed step; runs that have ended without failing."""
+    """Run -> the angle of each unit of its first layer at the last probed step; of runs that have finished."""
     each = setting.runs.each
     rows = setting.runs.records(ANGLE, "train")
     found = {}

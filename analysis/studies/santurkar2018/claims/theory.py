@@ -76,8 +76,8 @@ CLAIMS = (
             value(Term(_BOTH, violations()), high=0.5, decides=False),
             value(Term(_BOTH, random_within(False)), high=0.5, decides=False),
         ),
-        remark="The loss with batch normalisation knows no length, so that its optima are rays and the lemma's bound is "
-        "one on angles. In one linear neuron the optima are known; in a deep network a run's end need not be one. "
+        remark="The loss with batch normalisation knows no length, so that its optima are rays and the lemma's bound "
+        "is one on angles. In one linear neuron the optima are known; in a deep network a run's end need not be one. "
         "Beside it: how often the lemma is violated, and how often a random ray meets its bound.",
         figure="optima",
         experiment="lemma45/neither",

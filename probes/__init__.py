@@ -20,6 +20,7 @@ _CONTENTS = {
     "Activations": "activations",
     "Jacobian": "jacobian",
     "Landscape": "landscape",
+    "Losses": "losses",
     "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",

@@ -18,6 +18,7 @@ from probes import (
     Gradients,
     InternalCovariateShift,
     Landscape,
+    Losses,
     Objective,
     Probes,
     Representations,
@@ -40,6 +41,7 @@ def all_probes():
         "dynamics": Dynamics(),
         "representations": Representations(),
         "shift": Shift(),
+        "losses": Losses(batches=("train",)),
     }
 
 

@@ -17,6 +17,7 @@ from probes import (
     Gradients,
     InternalCovariateShift,
     Landscape,
+    Losses,
     Objective,
     Probes,
     Representations,
@@ -79,6 +80,7 @@ def all_probes(limit="hessian"):
         "dynamics": Dynamics(),
         "representations": Representations(),
         "shift": Shift(),
+        "losses": Losses(),
     }
 
 

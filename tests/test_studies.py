@@ -58,7 +58,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40"]
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
-    deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes=gradients", "probes.every=1"]
+    deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1"]
+    deep += ["probes=[gradients,representations,dynamics,losses]", "probes.use.dynamics.units=true"]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     return folder

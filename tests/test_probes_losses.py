@@ -35,5 +35,5 @@ def test_the_loss_of_a_batch_is_the_networks_in_train_mode_without_the_penalty(n
 
 @pytest.mark.parametrize("batches", [(), ("fixed", "fixed")])
 def test_batches_are_names_each_once(batches: tuple[str, ...]) -> None:
-    with pytest.raises(ProbeError, match="losses batches=.*each once, at least one"):
+    with pytest.raises(ProbeError, match=r"losses batches=.*each once, at least one"):
         Losses(batches=batches)

@@ -25,13 +25,13 @@ def _terms(norm: str) -> tuple[Term, Term]:
 CLAIMS = (
     Claim(
         name="W1",
-        statement="With batch normalisation, training on data that were shuffled once ends at a greater loss over all "
-        "training samples.",
+        statement="With batch normalisation, training on data that were shuffled once ends at a greater loss over "
+        "all training samples.",
         source=f"{_SOURCE}, theorems 2 and 3, figure 1",
         about={"model.activation": "none"},
         comparisons=(more(*_terms("batch"), than=LARGER),),
-        remark="The loss of all training samples as one batch, by their own statistics; the median of the last tenth of "
-        "epochs, since single epochs of reshuffled data vary tenfold.",
+        remark="The loss of all training samples as one batch, by their own statistics; the median of the last tenth "
+        "of epochs, since single epochs of reshuffled data vary tenfold.",
         figure="loss_by_order",
         experiment="wu2023/linear",
         intervention=True,

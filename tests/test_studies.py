@@ -150,6 +150,11 @@ def test_a_threshold_decides_where_it_lies(claim: Claim, comparison: Comparison,
         assert verdict.word == "not run", key
 
 
+def of_a_study(measure: Any) -> bool:
+    """Whether a measure is worked out by code of a study's own."""
+    return str(measure.per_run.__module__).startswith(f"{studies.__name__}.")
+
+
 def test_most_thresholds_are_tried_on_records(declared: Declared) -> None:
     """A comparison of single runs is planted in what they record, through windows, lines and layers.
 
@@ -161,7 +166,7 @@ def test_most_thresholds_are_tried_on_records(declared: Declared) -> None:
         for comparison in claim.comparisons
         if len(comparison.terms) < 3
         and comparison.kind.unit != "count"
-        and not any(term.measure.free for term in comparison.terms)
+        and not any(term.measure.free or of_a_study(term.measure) for term in comparison.terms)
     ]
     by_records = [planted(c, claim, edges(c.region)[0][0], declared) is not None for claim, c in single]
     assert np.mean(by_records) > 0.7

@@ -60,7 +60,8 @@ CLAIMS = (
     ),
     Claim(
         name="L4",
-        statement="That the normalised optima are no farther than the plain one says nothing: few random rays are.",
+        statement="That the normalised optima are no farther than the plain one says little: most random rays are no "
+        "farther either.",
         source=f"ours; on {_LEMMA} read without its bound",
         about={**NEURON, **NEITHER},
         comparisons=(

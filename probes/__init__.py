@@ -22,6 +22,7 @@ _CONTENTS = {
     "Affine": "affine",
     "Jacobian": "jacobian",
     "Landscape": "landscape",
+    "Losses": "losses",
     "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",

@@ -12,7 +12,15 @@ from probes.errors import ProbeError
 from probes.network import Layer, View
 from probes.points import After, Before
 from probes.protocol import At, Declaration, Field, Need, group_sums
-from probes.reductions import BufferValues, ChannelNorms, DistancesFromStart, Moments, UpdateTerms, WeightTerms
+from probes.reductions import (
+    BufferValues,
+    ChannelNorms,
+    DistancesFromStart,
+    Moments,
+    UnitsFromStart,
+    UpdateTerms,
+    WeightTerms,
+)
 from probes.reductions.dynamics import turned
 
 
@@ -33,9 +41,14 @@ class Dynamics:
 
     By option, as arrays, ``channel_norms`` of every weight: the norm of each output channel's (a row of the weight).
 
+    With ``units``, of each layer with one trained weight of more than one column, ``unit_norm`` ||w_j||,
+    ``unit_distance_from_start`` ||w_j - w_j0|| and ``unit_angle_from_start``, the angle between the two in radians, of
+    each unit's weights w_j: arrays, and their means over units.
+
     Args:
         layers: names; None for all that have trained weights.
         channels: whether to take the norms by channel, too.
+        units: whether arrays over units are kept.
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -44,6 +57,7 @@ class Dynamics:
 
     layers: tuple[str, ...] | None = None
     channels: bool = False
+    units: bool = False
     every: int = 1
 
     def _layers(self, network: View) -> list[Layer]:
@@ -67,6 +81,15 @@ class Dynamics:
                 mean, variance = (Need("train", Before(), BufferValues(name)) for name in names)
                 moments = Need("train", Before(), Moments(layer.before_normalisation))
                 found[layer.name] = (layer.batch_norm_epsilon, mean, variance, moments)
+        return found
+
+    def _from_start(self, network: View) -> dict[str, Need]:
+        """layer -> what is asked of its units."""
+        found = {}
+        for layer in self._layers(network) if self.units else ():
+            wide = [w for w in layer.weights if len(network.shapes[w]) > 1]
+            if len(wide) == 1:
+                found[layer.name] = Need("train", Before(), UnitsFromStart(wide[0]))
         return found
 
     def declare(self, network: View) -> Declaration:
@@ -95,6 +118,15 @@ class Dynamics:
             for key in ("running_mean_discrepancy", "running_deviation_discrepancy"):
                 reference = "Wang et al. 2022, training-inference discrepancy"
                 fields[key] = Field(key, "1", reference, "train", "before", dims=("layer",), layer=tuple(averaged))
+        from_start = self._from_start(network)
+        needs += from_start.values()
+        for key, unit, reference in _UNITS if from_start else ():
+            fields[key] = Field(key, unit, reference, "train", "before", dims=("layer",), layer=tuple(from_start))
+            for name, need in from_start.items():
+                width = need.reduction.shape(network, (), 0)[1]
+                fields[f"{key}.{name}"] = Field(
+                    key, unit, reference, "train", "before", ("unit",), (name,), None, (width,)
+                )
         return Declaration(tuple(needs), fields, modes=bool(averaged))
 
     def measure(self, at: At) -> Mapping[str, Tensor]:
@@ -129,6 +161,11 @@ class Dynamics:
                 widths.append(len(of_batch))
             found = group_sums(torch.cat(ratios, 1), widths) / torch.tensor(widths)
             answer["running_mean_discrepancy"], answer["running_deviation_discrepancy"] = found
+        if from_start := self._from_start(network):
+            for place, (key, *_) in enumerate(_UNITS):
+                arrays = {name: at[need][place] for name, need in from_start.items()}
+                answer[key] = torch.stack([values.mean() for values in arrays.values()])
+                answer |= {f"{key}.{name}": values for name, values in arrays.items()}
         return answer
 
 
@@ -169,4 +206,9 @@ _RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("gradient_radial", "loss/parameter", "before", "<w, g> / ||w||; 0 for scale-invariant weights"),
     ("gradient_tangential", "loss/parameter", "before", "norm of g less its radial part"),
     ("distance_from_start", "parameter", "before", "||w - w_0||, w_0 at the first probed step"),
+)
+_UNITS: tuple[tuple[str, str, str], ...] = (
+    ("unit_norm", "parameter", "||w_j|| of a unit; mean over units"),
+    ("unit_distance_from_start", "parameter", "||w_j - w_j0||; mean over units"),
+    ("unit_angle_from_start", "radian", "angle between w_j and w_j0; mean over units"),
 )

@@ -24,6 +24,7 @@ OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
 class MadeUp:
@@ -99,6 +100,7 @@ class MadeUp:
 
         made = [rows("training", "loss", "train", unit, 1)]
         made += [rows("training", "data_loss", batch, unit, 1) for batch in ("train", "test")]
+        made += [rows("some", "data_loss", "fixed", unit, 1)]
         if not regression:
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
         if step in self.rates:
@@ -111,7 +113,11 @@ class MadeUp:
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
             made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))
+            made += [
+                rows("representations", f"{metric}_output", "train", "1", len(names), layer=names) for metric in SAMPLES
+            ]
         made += [layered(f"{metric}_before_normalisation") for metric in MOMENTS]
+        made.append(layered("unit_angle_from_start"))
         if norm != "none":
             made += [layered(f"{metric}_after_normalisation") for metric in (*MOMENTS, "mean")]
         if "batch" in norm:
@@ -127,6 +133,12 @@ class MadeUp:
         ]
         for layer in self.layers:
             self._array(run, layer, "singular_values", steps, ("sample", "place"), (2, 6), None)
+            attrs = {"run": run, "layer": layer, "x": None, "unit": "radian", "batch": "train"}
+            angles = np.minimum(self.draw((len(steps), 5)), math.pi)
+            coords = {"step": list(steps)}
+            self.arrays.append(
+                xr.DataArray(angles, dims=("step", "unit"), coords=coords, name="unit_angle_from_start", attrs=attrs)
+            )
         for place in ("before_normalisation", *(["after_normalisation"] if norm != "none" else [])):
             for layer in self.layers:
                 for metric, dims, shape, x in kinds:

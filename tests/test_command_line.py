@@ -54,7 +54,7 @@ WRONG = {
     "optim=sgdd": "optim=sgdd: unknown optim; did you mean 'sgd'?",
     "numerics=exakt": "numerics=exakt: unknown numerics; did you mean 'exact'?",
     "experiment=santurkar2018/vg": "experiment=santurkar2018/vg: unknown experiment; did you mean 'santurkar2018/vgg'?",
-    "experiment=linear": "experiment=linear: unknown experiment; did you mean 'santurkar2018/linear' or 'yang2019/lin",
+    "experiment=linear": "experiment=linear: unknown experiment; did you mean 'daneshmand2020/linear' or 'santu",
     "experiment=yang2019/linea": "experiment=yang2019/linea: unknown experiment; did you mean 'yang2019/linear'?",
     "experiment=figure4": "experiment=figure4: unknown experiment; allowed: arora2019/balance, arora2019/decay, ",
     "scale=laptop": "scale=laptop: unknown scale; allowed: demo, full",

@@ -118,6 +118,22 @@ def test_least_squares_has_the_condition_mean_and_noise_asked_for():
     assert not torch.equal(load(4, dimension=4, samples=50).inputs_train, load(3, dimension=4, samples=50).inputs_train)
 
 
+def test_least_squares_of_several_outputs_are_problems_of_their_own_with_the_same_inputs():
+    load = DATA.get("least_squares")
+    options = {"dimension": 3, "samples": 400, "test_samples": 5, "condition": 1.0, "noise": 0.5}
+    one, two = load(2, **options), load(2, outputs=2, **options)
+    assert torch.equal(one.inputs_train, two.inputs_train)
+    x, y = two.inputs_train.double(), two.targets_train.double()
+    w = torch.linalg.lstsq(x, y).solution
+    assert not torch.allclose(w[:, 0], w[:, 1], atol=0.1)
+    residual = y - x @ w
+    assert residual.std(0).tolist() == pytest.approx([0.5, 0.5], rel=0.1)
+    assert abs(torch.corrcoef(residual.T)[0, 1]) < 0.2
+    assert load_data({"name": "least_squares", **options, "outputs": 2}, 0, None).spec.outputs == 2
+    with pytest.raises(WrongInput, match=r"data.outputs=0: must be a whole number of at least 1"):
+        load(0, outputs=0)
+
+
 def test_gaussian_data_reach_the_network_as_they_are():
     data = load_data({"name": "gaussian"}, 0, None)
     arrays = DATA.get("gaussian")(0)

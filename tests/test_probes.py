@@ -19,6 +19,7 @@ from probes import (
     Gradients,
     InternalCovariateShift,
     Landscape,
+    Losses,
     Objective,
     Probes,
     Representations,
@@ -44,6 +45,7 @@ def all_probes():
         "representations": Representations(),
         "scaling": Scaling(),
         "shift": Shift(),
+        "losses": Losses(batches=("train",)),
     }
 
 

@@ -127,6 +127,32 @@ def test_what_it_keeps_is_in_the_plan_and_in_the_saved_state():
         without.load_state_dict(engine.state_dict())
 
 
+def test_units_are_compared_with_their_start_row_by_row():
+    """Norm, distance and angle of every row of every weight, in arrays and as their means."""
+    network = twin.conv_net("batch")
+    engine = build(network, None, {"d": Dynamics(units=True)})
+    first, optimiser = copy.deepcopy(dict(network.named_parameters())), sgd(network, 0.3)
+    for step in (0, 1):
+        end = copy.deepcopy(dict(network.named_parameters()))
+        with engine.around(step, twin.image_batch()) as forward:
+            train_step(forward, network, engine.objective, optimiser, twin.image_batch(), 7, step)
+    (_, _, start), (_, _, found) = engine.records
+    for place, block in enumerate(twin.BLOCKS):
+        name = f"{block}.layer.weight"
+        rows = [(a.detach().double(), b.detach().double()) for a, b in zip(first[name], end[name], strict=True)]
+        expected = {
+            "unit_norm": [twin.length([b]) for _, b in rows],
+            "unit_distance_from_start": [twin.length([b - a]) for a, b in rows],
+            "unit_angle_from_start": [angle(a, b) for a, b in rows],
+        }
+        assert min(expected["unit_angle_from_start"]) > 1e-4
+        for key, values in expected.items():
+            assert found[f"{key}.{block}"].tolist() == pytest.approx(values, rel=1e-6), (block, key)
+            assert found[key][place].item() == pytest.approx(sum(values) / len(values), rel=1e-6)
+        assert start[f"unit_angle_from_start.{block}"].abs().max() == 0
+    assert not [key for key in build(network, None, {"d": Dynamics()}).fields()["d"] if key.startswith("unit_norm")]
+
+
 def test_a_layer_without_trained_weights_is_refused():
     network = twin.conv_net()
     network.c2.layer.weight.requires_grad_(False)

@@ -18,6 +18,7 @@ from probes import (
     Gradients,
     InternalCovariateShift,
     Landscape,
+    Losses,
     Objective,
     Probes,
     Representations,
@@ -83,6 +84,7 @@ def all_probes(limit="hessian"):
         "representations": Representations(),
         "scaling": Scaling(),
         "shift": Shift(),
+        "losses": Losses(),
     }
 
 

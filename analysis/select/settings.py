@@ -125,7 +125,7 @@ def settings(
     chosen = [run for run in chosen if _is_about(runs, run, about or {})]
     free = set(free)
     walls = _walls(runs, chosen, {*free, *(key for arm in arms for key in arm.keys)})
-    loose = [key for key in (NORM, *runs.keys) if key not in walls and key not in free]
+    loose = [key for key in (NORM, *runs.keys) if key not in walls and not free & {key, key.partition(".")[0]}]
     groups: dict[tuple[str, ...], list[str]] = {}
     for run in chosen:
         groups.setdefault(tuple(plain(runs.value(run, key)) for key in walls), []).append(run)

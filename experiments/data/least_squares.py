@@ -14,13 +14,14 @@ def least_squares(
     seed: int,
     *,
     dimension: int = 20,
+    outputs: int = 1,
     samples: int = 1000,
     test_samples: int = 1000,
     condition: float = 1000.0,
     mean: float = 0.0,
     noise: float = 0.0,
 ) -> Arrays:
-    """Inputs x ~ N(mean 1, diag(eigenvalues)), one target <w, x> + noise e with w, e ~ N(0, 1).
+    """Inputs x ~ N(mean 1, diag(eigenvalues)), targets <w, x> + noise e with w, e ~ N(0, 1), drawn for each output.
 
     The eigenvalues fall from 1 to 1 / condition, evenly in the logarithm (Kohler et al. 2019, arXiv:1805.10694, study
     such problems). Everything is drawn from the run's seed, each from a generator of its own.
@@ -28,6 +29,7 @@ def least_squares(
     Args:
         seed: the run's seed.
         dimension: of x.
+        outputs: targets of a sample: so many problems with the same inputs.
         samples: training samples.
         test_samples: test samples.
         condition: of the covariance of x; at least 1.
@@ -37,7 +39,12 @@ def least_squares(
     Raises:
         WrongInput: a value out of range.
     """
-    for name, value in (("dimension", dimension), ("samples", samples), ("test_samples", test_samples)):
+    for name, value in (
+        ("dimension", dimension),
+        ("outputs", outputs),
+        ("samples", samples),
+        ("test_samples", test_samples),
+    ):
         if value < 1:
             raise WrongInput(f"data.{name}={value}: must be a whole number of at least 1")
     for name, number, least in (("condition", condition, 1), ("noise", noise, 0)):
@@ -48,10 +55,10 @@ def least_squares(
         return torch.randn(rows, columns, generator=seeded_generator("cpu", seed, "least squares", place))
 
     deviations = torch.logspace(0.0, -0.5, dimension, base=condition)
-    w = normal(dimension, 1, "w")
+    w = normal(dimension, outputs, "w")
 
     def drawn(rows: int, place: str) -> tuple[torch.Tensor, torch.Tensor]:
         x = mean + normal(rows, dimension, f"{place} inputs") * deviations
-        return x, x @ w + noise * normal(rows, 1, f"{place} noise")
+        return x, x @ w + noise * normal(rows, outputs, f"{place} noise")
 
     return Arrays(*drawn(samples, "training"), *drawn(test_samples, "test"), None)

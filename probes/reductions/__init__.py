@@ -6,7 +6,14 @@ Each is evaluated once per (batch, point) while the tensors it reads are alive, 
 from probes.reductions.change import ChangeParts
 from probes.reductions.curvature import DifferenceProducts, HessianProducts
 from probes.reductions.derivatives import CurvatureReduction, Derivatives
-from probes.reductions.dynamics import BufferValues, ChannelNorms, DistancesFromStart, UpdateTerms, WeightTerms
+from probes.reductions.dynamics import (
+    BufferValues,
+    ChannelNorms,
+    DistancesFromStart,
+    UnitsFromStart,
+    UpdateTerms,
+    WeightTerms,
+)
 from probes.reductions.gradients import GradientComparison, GradientNorms, GradientProducts, GradientValues
 from probes.reductions.hessian import ExtremeEigenvalues, HessianReduction, SpectralDensity, Trace
 from probes.reductions.histogram import Histogram
@@ -81,6 +88,7 @@ __all__ = [
     "TapValues",
     "Trace",
     "UnitNorms",
+    "UnitsFromStart",
     "UpdateNorms",
     "UpdateTerms",
     "WeightTerms",

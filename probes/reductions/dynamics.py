@@ -116,6 +116,35 @@ class DistancesFromStart(StateReduction):
 
 
 @dataclass(frozen=True)
+class UnitsFromStart(StateReduction):
+    """(3, units): of each row w of a weight ||w||, ||w - w_0|| and the angle between the two in radians.
+
+    w_0 is what the row was when this was first asked. In float64, since most of a small angle is the rounding of its
+    cosine.
+    """
+
+    weight: str
+
+    def reduce(self, values: Mapping[str, Tensor], buffers: Mapping[str, Tensor], carried: dict[str, Tensor]) -> Tensor:
+        """See :class:`StateReduction`."""
+        rows = values[self.weight].detach().flatten(1)
+        if not carried:
+            carried["start"] = rows.clone()
+        start = carried["start"].double()
+        moved = rows.double() - start
+        product, step, size = ((a * b).sum(1) for a, b in ((start, moved), (moved, moved), (start, start)))
+        return torch.stack([rows.double().square().sum(1).sqrt(), step.sqrt(), turned(product, step, size)])
+
+    def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
+        """See :class:`Reduction`."""
+        return (3, view.shapes[self.weight][0])
+
+    def carried_numbers(self, view: View) -> int:
+        """See :class:`Reduction`."""
+        return torch.Size(view.shapes[self.weight]).numel()
+
+
+@dataclass(frozen=True)
 class BufferValues(StateReduction):
     """Shape of the buffer: its values before the step moved them."""
 

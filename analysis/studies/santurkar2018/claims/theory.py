@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from analysis.claims import Claim, Term, identity, value
+import math
+
+from analysis.claims import Claim, Term, difference, identity, value
 from analysis.measures import over_training
+from analysis.select import Arm
+from analysis.studies.santurkar2018.optima import angle, random_within, violations
 from analysis.studies.santurkar2018.own_measures import bend_share, identity_error, median_over_layers_of, swing
 
 _PAPER = "Santurkar et al. 2018"
@@ -16,6 +20,8 @@ _GAMMA_OVER_SIGMA = over_training("gamma_over_sigma_mean", name="gamma / sigma")
 _SCALE_FREE = median_over_layers_of(
     "gamma ||W|| / sigma", ("gamma_over_sigma_mean", "weight_norm"), "gamma_over_sigma_mean * weight_norm"
 )
+_BOTH = Arm.of("both", {"model": "linear_neuron"})
+_FIVE_DEGREES = math.radians(5)
 
 CLAIMS = (
     Claim(
@@ -64,8 +70,17 @@ CLAIMS = (
         name="S24",
         statement="The nearest optimum is nearer to the initialisation with batch normalisation.",
         source=f"{_PAPER}, section 4, Lemma 4.5",
-        untestable="the lemma is about the nearest of all optima with and without rescaling; a run ends at one point, "
-        "which need not be an optimum, so that its distance to the start decides nothing",
+        about={"model": "linear_neuron"},
+        comparisons=(
+            difference(Term(_BOTH, angle(True)), Term(_BOTH, angle(False)), high=0.0, smallest=_FIVE_DEGREES),
+            value(Term(_BOTH, violations()), high=0.5, decides=False),
+            value(Term(_BOTH, random_within(False)), high=0.5, decides=False),
+        ),
+        remark="The loss with batch normalisation knows no length, so that its optima are rays and the lemma's bound "
+        "is one on angles. In one linear neuron the optima are known; in a deep network a run's end need not be one. "
+        "Beside it: how often the lemma is violated, and how often a random ray meets its bound.",
+        figure="optima",
+        experiment="lemma45/neither",
         core=False,
     ),
 )

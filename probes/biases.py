@@ -31,7 +31,7 @@ class Biases:
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
-        ProbeError: no such layer, or one without a trained bias; a network without any.
+        ProbeError: no such layer, or one without a trained bias.
     """
 
     layers: tuple[str, ...] | None = None
@@ -47,8 +47,6 @@ class Biases:
                 found[layer.name] = (layer, biases)
             elif self.layers is not None:
                 raise ProbeError(f"biases: layer {layer.name!r} has no trained bias")
-        if not found:
-            raise ProbeError("biases: no layer of this network has a trained bias")
         return found
 
     def _norms(self, network: View) -> Need:
@@ -56,8 +54,10 @@ class Biases:
         return Need("train", Before(), NamedNorms(tuple(names)))
 
     def declare(self, network: View) -> Declaration:
-        """See :class:`probes.protocol.Probe`."""
+        """See :class:`probes.protocol.Probe`. A network without a trained bias has no fields."""
         names = tuple(self._biases(network))
+        if not names:
+            return Declaration((), {}, nothing="no layer has a trained bias")
         fields = {
             key: Field(key, unit, reference, "train", "before", dims=("layer",), layer=names)
             for key, (unit, reference) in _RECORDS.items()
@@ -67,6 +67,8 @@ class Biases:
     def measure(self, at: At) -> Mapping[str, Tensor]:
         """See :class:`probes.protocol.Probe`."""
         found = list(self._biases(at.network).values())
+        if not found:
+            return {}
         gradients, norms = at[_GRADIENTS], at[self._norms(at.network)]
         lengths = [len(biases) for _, biases in found]
         of_bias = layer_norms(gradients, at.network, [biases for _, biases in found])

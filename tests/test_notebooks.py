@@ -23,7 +23,7 @@ from tests.conftest import partly
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-TRAIN_THEIR_OWN = ("2_write_a_probe.ipynb", "3_write_a_normalisation.ipynb", "8_depth.ipynb")
+TRAIN_THEIR_OWN = ("2_write_a_probe.ipynb", "3_write_a_normalisation.ipynb", "8_depth.ipynb", "9_explanations.ipynb")
 ON_RUNS = [path for path in NOTEBOOKS if path.name not in TRAIN_THEIR_OWN]
 SHARED = ("runs", "load")
 CELL_KEYS = {
@@ -135,12 +135,21 @@ def test_a_normalisation_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.long
 def test_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside(tmp_path, monkeypatch)
-    shown = run_notebook(FOLDER / "8_depth.ipynb")
+    shown = run_notebook(FOLDER / "8_depth.ipynb", "9_explanations.ipynb")
     check_shown(shown, tmp_path)
     grown = shown["growth"].set_index(["norm", "model.activation"])["growth"]
     assert grown["batch", "relu"] == pytest.approx(math.pi / (math.pi - 1), rel=0.07)  # as the text beside it expects
     assert 1 < grown["batch", "tanh"] < grown["batch", "relu"]
     assert 1 < grown["layer", "tanh"] < grown["batch", "relu"]
+
+
+@pytest.mark.long
+def test_explanations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside(tmp_path, monkeypatch)
+    path = FOLDER / "9_explanations.ipynb"
+    shown = run_notebook(path)
+    assert list(shown) == [name for name, source in sources(path).items() if source.startswith("figures.show(")]
+    check_shown(shown, tmp_path)
 
 
 @pytest.mark.parametrize("path", ON_RUNS, ids=lambda path: path.stem)

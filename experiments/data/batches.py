@@ -81,8 +81,7 @@ class Options:
 
     Args:
         subset: training samples to keep, a fixed draw with each class's share (in each domain) that no seed changes;
-            null keeps all.
-            Its statistics standardise the data, test set included.
+            null keeps all. Its statistics standardise the data, test set included.
         test_subset: the same for the test set.
         augment: random crop of the image padded by 4 black pixels, and horizontal flip with probability 1/2, both
             drawn anew for every sample and step; bytes of images only.
@@ -232,10 +231,9 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become in each channel, (channels, 1, 1); None where there are none.
+        """What black and white of bytes become, (channels, 1, 1) or, ``centred_per_pixel``, the shape of an input.
 
-        With ``centred_per_pixel`` in each pixel, the shape of an input. Whitened values have none: each is mixed from
-        all pixels.
+        None without bytes, and for whitened values, each of which is mixed from all pixels.
         """
         if not self._has_range:
             return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analysis.claims import NotRun
 from analysis.measures import final
 from analysis.select import Arm, known_and_others, plain
 from analysis.studies.arora2019 import own_measures as invariance
@@ -138,6 +139,9 @@ def test_a_seed_with_fewer_runs_has_no_number() -> None:
     fewer = whole.only([run for run in whole.each.index if run != "0.4-0.02-2"])
     numbers = invariance.Explained(ERROR, KEYS).by_seed(fewer)["number"]
     assert numbers.isna().tolist() == [False, False, True, False]
+    one = whole.only([run for run in whole.each.index if "-0.02-" in run])
+    with pytest.raises(NotRun, match="weight decay was not varied"):
+        invariance.Explained(ERROR, KEYS).by_seed(one)
 
 
 # -------------------------------------------------------------------------------------------- arms that a figure draws

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.claims import Grid
+from analysis.claims import Grid, NotRun
 from analysis.measures import Measure, each_layer
 from analysis.progress import FEWEST_STEPS
 from analysis.runs import Runs
@@ -113,7 +113,14 @@ class Explained:
         return self.measure.diverged_count
 
     def by_seed(self, runs: Runs, grid: Grid | None = None) -> pd.DataFrame:
-        """See `analysis.claims.BySeed`. A seed with fewer runs than another has no number."""
+        """See `analysis.claims.BySeed`. A seed with fewer runs than another has no number.
+
+        Raises:
+            NotRun: one of the keys was not varied.
+        """
+        for key in self.keys:
+            if len({runs.value(run, key) for run in runs.each.index}) < 2:
+                raise NotRun(f"{words_of(key)} was not varied")
         a, b = (np.log([float(runs.value(run, key)) for run in runs.each.index]) for key in self.keys)
         table = pd.DataFrame(
             {

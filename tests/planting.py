@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from analysis.claims import Claim, Comparison
 from analysis.measures import Levels, Measure
@@ -206,17 +208,32 @@ def _runs(comparison: Comparison, claim: Claim, plants: Sequence[Plant], declare
             named[f"{term.arm.name}-{seed}"] = Plant(plant.family, theta)
         measure: Any = term.measure
         tables.append(records(measure, named, declared))
-    return runs_of_table(pd.concat(tables, ignore_index=True), trained, facts)
+    return runs_of_table(pd.concat(tables, ignore_index=True), trained, facts, defaults_of(trained))
+
+
+def options_of(norm: Any) -> dict[str, Any]:
+    """What a normalisation's file says of its options, by key."""
+    file = Path(__file__).parent.parent / "conf" / "norm" / f"{norm}.yaml"
+    found = yaml.safe_load(file.read_text()) if file.exists() else {}
+    return {f"norm.{option}": value for option, value in found.items()}
+
+
+def defaults_of(trained: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What run folders say of the defaults of their normalisations' options, by run."""
+    return {run: options_of(values.get("norm")) for run, values in trained.items()}
 
 
 def configurations(comparison: Comparison, claim: Claim) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was trained and the facts of six runs for each arm, as the claim and the comparison are about."""
     about = {**claim.about, **comparison.about}
     keys = {key: value for key, value in about.items() if key != "task"}
+    named = {key for term in comparison.terms for key, _ in term.arm.where}
     trained, facts = {}, {}
     for term in comparison.terms:
+        own = {**keys, **dict(term.arm.where)}
+        options = {key: value for key, value in options_of(own.get("norm")).items() if key in named}
         for seed in range(SEEDS):
             run = f"{term.arm.name}-{seed}"
-            trained[run] = {**BASE, "steps": LENGTH, **keys, **dict(term.arm.where)}
+            trained[run] = {**BASE, "steps": LENGTH, **options, **own}
             facts[run] = {"seed": seed, "task": about.get("task", "classification")}
     return trained, facts

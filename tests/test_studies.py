@@ -30,7 +30,7 @@ from analysis.select import Arm, plain
 from analysis.studies import fix
 from tests.conftest import partly
 from tests.made_table import made
-from tests.planting import SEEDS, Declared, configurations, planted
+from tests.planting import SEEDS, Declared, configurations, defaults_of, planted
 from tests.runs import small
 
 STUDIES = studies.load()
@@ -96,7 +96,7 @@ def edges(region: Region) -> list[tuple[float, bool]]:
     found = []
     for end, inwards in ((region.low, 1), (region.high, -1)):
         if math.isfinite(end):
-            step = MARGIN * (abs(end) or 1.0)
+            step = min(MARGIN * (abs(end) or 1.0), (region.high - region.low) / 2)  # to the middle of a narrow one
             found += [(end + inwards * step, True), (end - inwards * step, False)]
     return found
 
@@ -132,7 +132,7 @@ def given(comparison: Comparison, claim: Claim, effect: float) -> tuple[Runs, Co
     else:
         numbers = [number * wobble for number in (effect + 2, 2.0) * pairs] or [effect * wobble]
     terms = tuple(replace(term, measure=Given(tuple(own))) for term, own in zip(comparison.terms, numbers, strict=True))
-    return made([], trained, facts), replace(comparison, terms=terms)
+    return made([], trained, facts, defaults_of(trained)), replace(comparison, terms=terms)
 
 
 @pytest.mark.parametrize(("claim", "comparison"), partly(COMPARED, 6))
@@ -148,7 +148,7 @@ def test_a_threshold_decides_where_it_lies(claim: Claim, comparison: Comparison,
             runs, asked = given(asked, claim, effect)
         (verdict,) = judge(runs, [replace(claim, comparisons=(asked,), needs_first=(), seeds=SEEDS)])
         (part,) = verdict.parts
-        assert part.outcome.effect == pytest.approx(effect, rel=1e-2, abs=1e-3)
+        assert part.outcome.effect == pytest.approx(effect, rel=1e-2, abs=1e-3), verdict.reason
         words = (
             ("identity fails", "identity holds") if isinstance(asked.kind, Identity) else ("contradicted", "supported")
         )

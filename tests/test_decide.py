@@ -98,6 +98,14 @@ def test_the_least_level_is_that_of_the_two_tests(seeds: int) -> None:
     assert outcome(VALUE, Region(high=0.1), term(*numbers)).p == pytest.approx(min(1, 2 * max(t, sign)))
 
 
+def test_a_seed_at_the_edge_itself_is_not_above_it() -> None:
+    numbers = np.array([0.1, *np.linspace(0.98, 1.02, 8)])
+    sign = stats.binomtest(8, 9, alternative="greater").pvalue
+    assert stats.ttest_1samp(numbers, 0.1, alternative="greater").pvalue < sign, "the sign test is to be the greater"
+    assert outcome(VALUE, Region(low=0.1), term(*numbers)).p == pytest.approx(2 * sign)
+    assert outcome(VALUE, Region(high=-0.1), term(*-numbers)).p == pytest.approx(2 * sign)
+
+
 @pytest.mark.parametrize("together", [2, 9])
 def test_of_several_comparisons_the_t_interval_shares_its_level(together: int) -> None:
     numbers = np.random.default_rng(2).uniform(-1.0, 1.0, 6)
@@ -265,6 +273,13 @@ def test_the_seeds_that_would_decide(mean: float) -> None:
     alike = DIFFERENCE.decide([term(*(numbers - mean)), term(*[0.0] * 6)], Region(low=0.0), 0.4)
     assert alike.enough == fewest(enough(numbers - mean, -0.4), enough(mean - numbers, -0.4))
     assert outcome(VALUE, Region(low=0.0), term(*numbers[:2])).enough == 6
+
+
+def test_no_fewer_seeds_than_there_are_would_decide() -> None:
+    """The middles of these ends would decide with six seeds."""
+    middles = np.linspace(1.0, 2.0, 9)
+    found = outcome(VALUE, Region(low=0.0), term(*middles, low=list(middles - 2), high=list(middles + 2)))
+    assert (found.word, found.enough) == ("undecided", 9)
 
 
 def test_the_sign_test_is_that_of_98_percent() -> None:

@@ -163,6 +163,10 @@ def test_the_effective_rate_is_the_rate_over_the_squared_norm() -> None:
     rows += [row("a", 4, "learning_rate", 0.02), row("a", 0, "learning_rate", 0.1)]
     runs = made(rows, {"a": {**BASE, "optim.schedule": "step"}})
     assert derived.effective_rate(runs)["value"].tolist() == pytest.approx([0.1 / 2.0**2, 0.02 / 0.5**2])
+    # groups with rates of their own: lr_t is not every layer's; groups without are no matter
+    for group, known in (({"match": "head*", "lr": 0.5}, False), ({"match": "head*", "train": False}, True)):
+        grouped = made(rows, {"a": {**BASE, "optim.schedule": "step", "optim.groups": [group]}})
+        assert derived.effective_rate(grouped)["value"].notna().tolist() == [known, known]
 
 
 def test_the_learning_rate_is_that_of_the_step() -> None:

@@ -382,6 +382,14 @@ def test_confirmatory_seeds_are_judged_by_themselves_once_there_are_six() -> Non
     assert (kind_of([9, 10]), kind_of([])) == ("both", "")
 
 
+def test_interim_is_what_waits_for_seeds_that_would_be_judged() -> None:
+    """Three development seeds have ended; a confirmatory one under way would not be judged with them."""
+    for coming, told in ((10, "leans: supported"), (3, "interim: supported")):
+        own = {norm: {seed: numbers.get(seed, 1.0) for seed in (0, 1, 2, coming)} for norm, numbers in TWICE.items()}
+        verdict = only(runs_of(own, state={f"{norm}-{coming}": "running" for norm in own}), more(NONE, BATCH))
+        assert (verdict.told, verdict.seeds, verdict.used) == (told, 3, (0, 1, 2) if coming == 10 else (0, 1, 2, 3))
+
+
 def test_a_form_that_says_the_opposite_makes_it_depend_on_the_rule() -> None:
     numbers = {**TWICE, "l1": dict.fromkeys(range(6), 1e9)}
     other = Term.of("l1", M)

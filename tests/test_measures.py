@@ -79,6 +79,22 @@ def test_measures_of_training(seed: int) -> None:
     assert all(m.diverged_count for m in (steps_to_learn(), learnt_share(), final("data_loss", "test")))
 
 
+def test_the_last_tenth_begins_at_nine_tenths_of_the_last_step() -> None:
+    ends = {0: 9.0, 80: 7.0, 90: 1.0, 95: 2.0, 100: 4.0, 105: 5.0}
+    for last, expected in ((100, 2.0), (105, 4.0)):
+        rows = [row("r0", step, "data_loss", value) for step, value in ends.items() if step <= last]
+        assert final("data_loss", "train").of(four(rows))["r0"] == expected
+
+
+def test_a_diverged_run_has_its_untrained_networks_accuracy_by_whichever_statistics() -> None:
+    """Other statistics are evaluated at the end alone, where nothing is untrained."""
+    rows = [row("r0", step, "accuracy", value, batch="test") for step, value in ((0, 0.1), (50, 0.6), (100, 0.7))]
+    rows += [row("r0", 100, "accuracy", 0.8, batch="test, population")]
+    measure = final("accuracy", "test", statistics="population")
+    assert measure.of(four(rows))["r0"] == 0.8
+    assert measure.of(four(rows, diverged=("r0",)))["r0"] == 0.1
+
+
 def test_what_was_never_recorded_has_no_number() -> None:
     runs = four([row(run, step, "other", 1.0) for run in RUNS for step in range(9)])
     asked = [steps_to_learn(), final("accuracy", "train"), learnt_share(), over_training("gone")]

@@ -61,6 +61,9 @@ def test_the_plateau_is_the_mean_of_the_last_third_of_the_hidden_layers(seed: in
     found = own.plateau(in_roots=True).of(runs(numbers, **{"model.dimension": 49}))
     assert found.to_dict() == pytest.approx({run: mean / 7 for run, mean in means.items()})
     assert own.plateau(in_roots=True).of(runs(numbers)).isna().all()
+    for line, expected in (([5.0, 4.0, 3.0, 2.0, 1.0, 6.0], 3.5), ([5.0, 4.0, 3.0], 3.0), ([5.0, 4.0], math.nan)):
+        found = own.plateau().of(runs({("a", "h_rank", 3): [*line, 9.0]}))  # 9: the head's
+        assert found["a"] == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_figure_draws_every_layer_but_the_last_of_networks_of_ten_and_more() -> None:

@@ -144,6 +144,13 @@ def test_a_seed_with_fewer_runs_has_no_number() -> None:
         invariance.Explained(ERROR, KEYS).by_seed(one)
 
 
+def test_a_combination_that_no_other_seed_has_is_not_left_out_of_the_errors() -> None:
+    """Of seed 3 alone there is the greatest product: what is predicted of it, is not known."""
+    whole = grid(lambda r, d, s: 1 - math.sqrt(r * d))
+    alone = [run for run in whole.each.index if not run.startswith("0.8-0.04-") or run.endswith("-3")]
+    assert math.isnan(invariance.Explained(ERROR, KEYS).by_seed(whole.only(alone))["number"][3])
+
+
 # -------------------------------------------------------------------------------------------- arms that a figure draws
 
 

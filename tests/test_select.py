@@ -360,13 +360,13 @@ def test_settings_of_some_values() -> None:
 
 def test_what_a_setting_knows_of_its_runs() -> None:
     runs = runs_of({"norm": "none"}, {"norm": "batch"})
-    runs.each.loc["a2", ["state", "diverged_at"]] = ["diverged", 7.0]
-    runs.each.loc["a0", ["state", "diverged_at"]] = ["diverged", 5.0]
+    runs.each.loc["a2", ["state", "diverged_at"]] = ["diverged", 5.0]
+    runs.each.loc["a0", ["state", "diverged_at"]] = ["diverged", 7.0]
     runs.each.loc["b0", "state"] = "running"
     (setting,) = settings(runs)
     assert setting.of == {"none": ("a0", "a1", "a2"), "batch": ("b0", "b1", "b2")}  # by seed
     assert setting.arm_of() == {**{f"a{i}": "none" for i in range(3)}, **{f"b{i}": "batch" for i in range(3)}}
-    assert setting.diverged == {"none": (5.0, 7.0)}
+    assert setting.diverged == {"none": (5.0, 7.0)}  # in the order of the steps
     lowest = {name: setting.lowest_seed(name) for name in ("none", "batch", "l1")}
     assert {name: None if found is None else found["run"] for name, found in lowest.items()} == {
         "none": "a1",  # the lowest that went to its end
@@ -404,6 +404,8 @@ def test_apart_names_the_nearest_and_is_silent_where_an_arm_was_not_run() -> Non
     assert apart(runs, [none, batch]) == (
         "none and batch were run, but nowhere alike: they differ in steps (120, 7); run both with one value"
     )
+    first = runs_of({"norm": "none"}, {"optim.lr": 0.05, "steps": 7}, {"steps": 7})  # what sorts first is not nearest
+    assert apart(first, [none, batch]) == apart(runs, [none, batch])
     assert apart(runs, [none, batch], free=("steps",)) == ""  # they are together
     silent = Claim("made", "", "", (more(Term.of("none", over_training("gone")), Term.of("batch", M)),))
     (verdict,) = judge(runs_of({"norm": "none"}, {}, {"optim.lr": 1.0}), [silent])

@@ -6,11 +6,13 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.measures import final
 from analysis.select import Arm, known_and_others, plain
 from analysis.studies.arora2019 import own_measures as invariance
+from analysis.studies.arora2019.figures import rates_and_decays
 from analysis.studies.cohen2021 import own_measures as edge
 from tests import measure_twins as twins
 from tests.made_table import BASE, made, row
@@ -138,6 +140,30 @@ def test_a_seed_with_fewer_runs_has_no_number() -> None:
     fewer = whole.only([run for run in whole.each.index if run != "0.4-0.02-2"])
     numbers = invariance.Explained(ERROR, KEYS).by_seed(fewer)["number"]
     assert numbers.isna().tolist() == [False, False, True, False]
+
+
+def test_runs_without_a_decay_have_no_ratio_and_change_nothing() -> None:
+    draw = random.Random(4)
+    values = {(r, d, s): draw.random() for r in RATES for d in DECAYS for s in SEEDS}
+    alone = grid(lambda r, d, s: values[r, d, s])
+    rows, trained, facts = [], {}, {}
+    for run in alone.each.index:
+        rate, decay, seed = (float(x) for x in run.split("-"))
+        named = {run: decay, f"{run} none": None, f"{run} zero": 0.0}
+        for name, own in named.items():
+            trained[name] = {**BASE, "optim.lr": rate, "optim.weight_decay": own}
+            facts[name] = {"seed": int(seed)}
+            rows.append(row(name, 100, "accuracy", values[rate, decay, int(seed)] if own else 0.5, batch="test"))
+    runs = made(rows, trained, facts)
+    for ratio in (False, True):
+        measure = invariance.Explained(ERROR, KEYS, ratio)
+        assert measure.by_seed(runs).equals(measure.by_seed(alone))
+    sheet = rates_and_decays.compute(runs.only([run for run in trained if not run.endswith("none")]))
+    panels = [panel for column in sheet.columns for panel in column.panels]
+    assert {panel.over.column for panel in panels} == {"log10_product", "log10_ratio"}
+    for panel in panels:
+        assert panel.curves
+        assert all(np.isfinite(curve.steps).all() for curve in panel.curves)
 
 
 # -------------------------------------------------------------------------------------------- arms that a figure draws

@@ -68,6 +68,7 @@ class Explained:
 
     For each seed the prediction is the mean of the other seeds' runs with the same combination; scored on the seed's
     own runs it gives 1 - sum of squared errors / sum of squares about their mean. No fit is scored on its own runs.
+    Runs in which a key is 0, or not there, have no ratio and are left out.
 
     Args:
         measure: of a run.
@@ -114,6 +115,7 @@ class Explained:
 
     def by_seed(self, runs: Runs, grid: Grid | None = None) -> pd.DataFrame:
         """See `analysis.claims.BySeed`. A seed with fewer runs than another has no number."""
+        runs = runs.only([run for run in runs.each.index if all((runs.value(run, key) or 0) > 0 for key in self.keys)])
         a, b = (np.log([float(runs.value(run, key)) for run in runs.each.index]) for key in self.keys)
         table = pd.DataFrame(
             {

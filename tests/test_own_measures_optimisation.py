@@ -14,6 +14,8 @@ from analysis.select import Arm, known_and_others, plain
 from analysis.studies.arora2019 import own_measures as invariance
 from analysis.studies.arora2019.figures import rates_and_decays
 from analysis.studies.cohen2021 import own_measures as edge
+from analysis.studies.frankle2021.claims import SMALL
+from analysis.usable import usable
 from tests import measure_twins as twins
 from tests.made_table import BASE, made, row
 
@@ -53,6 +55,14 @@ def test_the_greatest_sharpness_of_the_last_half_and_a_run_that_diverged() -> No
     facts = {"b": {"state": "diverged", "diverged_at": 41.0, "seed": 1}, "c": {"seed": 2}}
     found = edge.greatest().of(made(rows, {run: {**BASE, "steps": 80} for run in values}, facts))
     assert found.to_dict() == {"a": max(values["a"]), "b": -math.inf, "c": max(values["c"])}
+
+
+def test_a_diverged_run_has_no_share_of_small_gammas() -> None:
+    rows = [row(run, 0, "gamma_small_share_of_all", 0.01) for run in "ab"]
+    runs = made(rows, dict.fromkeys("ab", BASE), {"b": {"state": "diverged", "seed": 1}})
+    counted, notes = usable(runs, SMALL, "mine")
+    assert list(counted.each.index) == ["a"]
+    assert notes == ("1 of mine diverged, left out",)
 
 
 # ---------------------------------------------------------------------------------------------- scale-invariant weights

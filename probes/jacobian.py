@@ -74,7 +74,8 @@ class Jacobian:
         ends = {tap: name for tap, name in outputs.items() if tap is not None}
         taps = list(ends) if self.taps is None else list(self.taps)
         if len(taps) < 2:
-            raise ProbeError("jacobian: this network has fewer than two layers, so there is no map between them")
+            what = "layers" if self.place == "output" else "layers with an activation function"
+            raise ProbeError(f"jacobian: this network has fewer than two {what}, so there is no map between them")
         options = (self.samples, self.narrow, self.steps, self.statistics, self.standardised)
         return {
             ends.get(after, after): Need(self.batch, Before(), SingularValues(before, after, *options))

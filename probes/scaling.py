@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import ProbeError
-from probes.network import View
+from probes.network import Layer, View
 from probes.points import Before, Moment, Point
 from probes.protocol import At, Declaration, Field, Need
 from probes.reductions import GradientReduction, TapValues
@@ -69,11 +70,11 @@ class Scaling:
 
     Args:
         layers: names; None for all with trained weights that a normalisation follows.
-        factors: the a, not 0.
+        factors: the a, above 0.
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
-        ProbeError: a factor of 0 or none; no such layer, or no normalisation behind it.
+        ProbeError: a factor that is not above 0, or none; no such layer, or no normalisation behind it.
     """
 
     layers: tuple[str, ...] | None = None
@@ -81,15 +82,16 @@ class Scaling:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if not self.factors or list(self.factors) != sorted(set(self.factors)) or 0 in self.factors:
-            raise ProbeError(f"scaling factors={list(self.factors)}: must be ascending, not 0, at least one")
+        positive = all(0 < a < math.inf for a in self.factors)
+        if not self.factors or not positive or list(self.factors) != sorted(set(self.factors)):
+            raise ProbeError(f"scaling factors={list(self.factors)}: must be ascending, above 0, at least one")
 
     def _needs(self, network: View) -> dict[str, tuple[Need, list[tuple[Need, Need]]]]:
         """Layer -> its outputs at Before; for each factor its outputs and the error of its gradient there."""
         found = {}
         for layer in network.select(self.layers):
             tap = layer.after_normalisation
-            if tap is None or not layer.weights:
+            if tap is None or not layer.weights or not _behind(network, layer, tap):
                 if self.layers is not None:
                     raise ProbeError(
                         f"scaling: layer {layer.name!r} has no trained weights that a normalisation follows"
@@ -131,6 +133,11 @@ class Scaling:
         if not outputs:
             return {}
         return {"scaling_output_error": torch.stack(outputs), "scaling_gradient_error": torch.stack(gradients)}
+
+
+def _behind(network: View, layer: Layer, tap: str) -> bool:
+    """Whether a layer's normalisation comes after its weights: before an activation that feeds them is one too."""
+    return [leaf.tap for leaf in network.leaves].index(tap) > layer.first
 
 
 _RECORDS = {

@@ -23,7 +23,8 @@ class Spectrum:
     """Of the Hessian H of one batch's total loss at theta_t, in train mode, with the step's own noise.
 
     Normalisations take the batch's statistics, which move with the parameters; or constants: the batch's, the running
-    ones (H and g then are of the function that evaluation mode computes), or given ones.
+    ones (but for noise such as dropout's, H and g then are of the function that evaluation mode computes), or given
+    ones.
 
     The largest and smallest eigenvalues (algebraically) with their residual norms ||H v - lambda v||; the gradient's
     share within the span of the largest ones' eigenvectors (Gur-Ari et al. 2018; Ghorbani et al. 2019);
@@ -89,7 +90,10 @@ class Spectrum:
         only."""
         told, file = self.statistics, self.statistics_file
         if (file is not None) != (told == "given"):
-            raise ProbeError(f"spectrum statistics={told} statistics_file={file}: given ones need a file, no others do")
+            named = "by name" if isinstance(told, Mapping) else told
+            raise ProbeError(
+                f"spectrum statistics={named} statistics_file={file}: given ones need a file, no others do"
+            )
         if file is not None:
             return Given(_read(file))
         if isinstance(told, Mapping):

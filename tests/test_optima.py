@@ -133,6 +133,16 @@ def test_shares_count_neurons_one_by_one() -> None:
     assert number(optima.violations(), pair(before=aside)) == 3 / 5
 
 
+def test_one_probed_step_and_neurons_of_which_the_lemma_says_nothing_have_no_number() -> None:
+    def of(end: Sequence[float], steps: int) -> Made:
+        return {optima.ANGLE: [end] * steps, optima.NORMS: [NORM_AT_START] * steps, optima.DISTANCE: [APART] * steps}
+
+    with pytest.raises(Unanswerable, match="takes two probed steps or more"):
+        number(optima.violations(), made({"none": of(PLAIN, 2), "batch": of(RAY, 1)}))
+    with pytest.raises(Unanswerable, match="the lemma speaks to none of the neurons"):
+        number(optima.violations(), made({"none": of([1.6] * 6, 2), "batch": of(RAY, 2)}))
+
+
 @pytest.mark.parametrize("dimension", [2, 3, 10])
 def test_random_rays_lie_within_the_bounds_as_often_as_drawn_ones(dimension: int) -> None:
     draw = np.random.default_rng(dimension)

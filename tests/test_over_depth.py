@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
 
 import pytest
 
+from analysis.ledger import judge
 from analysis.runs import Runs
+from analysis.studies.daneshmand2020 import claims as daneshmand
 from analysis.studies.daneshmand2020 import over_depth as own
 from analysis.studies.daneshmand2020.figures import samples_over_depth
 from analysis.studies.wu2023.figures import loss_by_order
@@ -36,6 +39,13 @@ def runs(numbers: dict[tuple[str, str, int], list[float]], **keys: Any) -> Runs:
         rows += [row(run, step, f"{metric}_output", x, layer=n) for n, x in zip(names, line, strict=True)]
     trained = {run: {**BASE, "model": "mlp", "model.depth": depth, **keys} for run, depth in DEPTHS.items()}
     return made(rows, trained, {run: {"seed": seed} for seed, run in enumerate(DEPTHS)})
+
+
+@pytest.mark.parametrize(("hidden", "expected"), [(0, math.nan), (1, math.nan), (2, math.nan), (3, 6.0), (4, 7.5)])
+def test_a_plateau_needs_three_hidden_layers(hidden: int, expected: float) -> None:
+    line = [2.0, 4.0, 6.0, 7.5][:hidden]
+    rows = [row("a", 0, "h_rank_output", x, layer=f"l{i}") for i, x in enumerate([*line, 1.0])]
+    assert own.plateau().of(made(rows, {"a": BASE}))["a"] == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -88,3 +98,20 @@ def test_losses_are_told_apart_by_the_order_of_the_data() -> None:
     (column,) = loss_by_order.compute(made(rows, trained)).columns
     drawn = {curve.norm: curve.each[0].tolist() for curve in column.panels[0].curves}
     assert drawn == {"batch": [1, 11], "batch (shuffled once)": [2, 12], "none (sorted)": [3, 13]}
+
+
+def test_orthogonal_weights_are_judged_without_a_non_linearity_and_with_tanh_alone() -> None:
+    rows, trained, facts = [], {}, {}
+    for model, activation in (("deep_linear", None), ("mlp", "tanh"), ("mlp", "relu")):
+        for norm, seed in itertools.product(("none", "batch"), range(6)):
+            run = f"{model} {activation} {norm} {seed}"
+            line = [2.0 + 0.01 * seed + 0.1 * layer for layer in range(7)]
+            rows += [row(run, 0, "h_rank_output", x, layer=f"l{layer}") for layer, x in enumerate(line)]
+            trained[run] = {**BASE, "model": model, "model.activation": activation, "norm": norm}
+            trained[run] |= {"model.initialisation": "orthogonal"}
+            facts[run] = {"seed": seed}
+    verdicts = judge(made(rows, trained, facts), [claim for claim in daneshmand.CLAIMS if claim.name == "DN4"])
+    assert sorted((v.values["model"], v.values["model.activation"], v.word) for v in verdicts) == [
+        ("deep_linear", None, "supported"),
+        ("mlp", "tanh", "supported"),
+    ]

@@ -155,6 +155,9 @@ def test_how_far_an_evaluation_moves_the_last_test_loss() -> None:
     rows = [row("r", step, "data_loss", loss, batch="test") for step, loss in ((0, 2.0), (100, 0.5))]
     rows.append(row("r", 100, "data_loss", 0.4, batch="test, folded"))
     assert number(own.moved_by("folded"), rows) == pytest.approx(0.2)
+    rows[-1] = row("r", 100, "data_loss", math.nan, batch="test, folded")
+    earlier = row("r", 0, "data_loss", 0.4, batch="test, folded")
+    assert math.isnan(number(own.moved_by("folded"), [*rows, earlier])), "not what it was before"
 
 
 @pytest.mark.parametrize("when", [0, -1])

@@ -6,13 +6,17 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.claims import NotRun
 from analysis.measures import final
 from analysis.select import Arm, known_and_others, plain
 from analysis.studies.arora2019 import own_measures as invariance
+from analysis.studies.arora2019.figures import rates_and_decays
 from analysis.studies.cohen2021 import own_measures as edge
+from analysis.studies.frankle2021.claims import SMALL
+from analysis.usable import usable
 from tests import measure_twins as twins
 from tests.made_table import BASE, made, row
 
@@ -52,6 +56,14 @@ def test_the_greatest_sharpness_of_the_last_half_and_a_run_that_diverged() -> No
     facts = {"b": {"state": "diverged", "diverged_at": 41.0, "seed": 1}, "c": {"seed": 2}}
     found = edge.greatest().of(made(rows, {run: {**BASE, "steps": 80} for run in values}, facts))
     assert found.to_dict() == {"a": max(values["a"]), "b": -math.inf, "c": max(values["c"])}
+
+
+def test_a_diverged_run_has_no_share_of_small_gammas() -> None:
+    rows = [row(run, 0, "gamma_small_share_of_all", 0.01) for run in "ab"]
+    runs = made(rows, dict.fromkeys("ab", BASE), {"b": {"state": "diverged", "seed": 1}})
+    counted, notes = usable(runs, SMALL, "mine")
+    assert list(counted.each.index) == ["a"]
+    assert notes == ("1 of mine diverged, left out",)
 
 
 # ---------------------------------------------------------------------------------------------- scale-invariant weights
@@ -149,6 +161,30 @@ def test_a_combination_that_no_other_seed_has_is_not_left_out_of_the_errors() ->
     whole = grid(lambda r, d, s: 1 - math.sqrt(r * d))
     alone = [run for run in whole.each.index if not run.startswith("0.8-0.04-") or run.endswith("-3")]
     assert math.isnan(invariance.Explained(ERROR, KEYS).by_seed(whole.only(alone))["number"][3])
+
+
+def test_runs_without_a_decay_have_no_ratio_and_change_nothing() -> None:
+    draw = random.Random(4)
+    values = {(r, d, s): draw.random() for r in RATES for d in DECAYS for s in SEEDS}
+    alone = grid(lambda r, d, s: values[r, d, s])
+    rows, trained, facts = [], {}, {}
+    for run in alone.each.index:
+        rate, decay, seed = (float(x) for x in run.split("-"))
+        named = {run: decay, f"{run} none": None, f"{run} zero": 0.0}
+        for name, own in named.items():
+            trained[name] = {**BASE, "optim.lr": rate, "optim.weight_decay": own}
+            facts[name] = {"seed": int(seed)}
+            rows.append(row(name, 100, "accuracy", values[rate, decay, int(seed)] if own else 0.5, batch="test"))
+    runs = made(rows, trained, facts)
+    for ratio in (False, True):
+        measure = invariance.Explained(ERROR, KEYS, ratio)
+        assert measure.by_seed(runs).equals(measure.by_seed(alone))
+    sheet = rates_and_decays.compute(runs.only([run for run in trained if not run.endswith("none")]))
+    panels = [panel for column in sheet.columns for panel in column.panels]
+    assert {panel.over.column for panel in panels} == {"log10_product", "log10_ratio"}
+    for panel in panels:
+        assert panel.curves
+        assert all(np.isfinite(curve.steps).all() for curve in panel.curves)
 
 
 # -------------------------------------------------------------------------------------------- arms that a figure draws

@@ -139,6 +139,12 @@ def test_wrong_options_are_refused(options, message):
         build(twin.conv_net(), None, {"j": Jacobian(**options)})
 
 
+def test_one_activation_function_has_no_map_to_another():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Tanh(), nn.Linear(3, 2))
+    with pytest.raises(ProbeError, match="fewer than two layers with an activation function, so"):
+        build(network, None, {"j": Jacobian(place="into_activation")}, example=(torch.randn(2, 64), torch.arange(2)))
+
+
 def test_statistics_that_cannot_be_held_are_refused():
     class Own(nn.Module):
         def __init__(self):

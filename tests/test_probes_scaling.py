@@ -64,9 +64,37 @@ def test_with_a_small_eps_scale_does_not_matter_and_a_bias_that_stays_does() -> 
     assert min(found["scaling_output_error"][1]) > 1e-3  # layer normalisation, whose bias is not scaled along
 
 
+class NormalisedFirst(nn.Module):
+    """A pre-activation block behind a normalised layer: two of the three normalisations stand before the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = (nn.Linear(6, width) for width in (6, 6, 3))
+        self.n0, self.n1, self.n2 = (nn.BatchNorm1d(6) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.n0(self.a(x))
+        x = x + self.b(torch.relu(self.n1(x)))
+        out: torch.Tensor = self.head(torch.relu(self.n2(x)))
+        return out
+
+
+def test_a_normalisation_before_the_weights_is_none_that_follows_them() -> None:
+    torch.manual_seed(0)
+    network = NormalisedFirst().double()
+    fields = build(network, None, {"s": Scaling()}, example=data()).fields()["s"]
+    assert fields["scaling_output_error"]["layer"] == ["a"]
+    with pytest.raises(ProbeError, match="scaling: layer 'head' has no trained weights that a normalisation follows"):
+        build(network, None, {"s": Scaling(layers=("head",))}, example=data())
+
+
+@pytest.mark.parametrize("factors", [(), (0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"),)])
+def test_what_is_no_factor_is_refused(factors: tuple[float, ...]) -> None:
+    with pytest.raises(ProbeError, match=r"scaling factors=\[.*\]: must be ascending, above 0, at least one"):
+        Scaling(factors=factors)
+
+
 def test_what_cannot_be_asked_is_refused() -> None:
-    with pytest.raises(ProbeError, match=r"scaling factors=\[0.0, 1.0\]: must be ascending, not 0"):
-        Scaling(factors=(0.0, 1.0))
     network = network_of(eps=1e-5)
     with pytest.raises(ProbeError, match="scaling: layer '6' has no trained weights that a normalisation follows"):
         build(network, None, {"s": Scaling(layers=("6",))}, example=data())

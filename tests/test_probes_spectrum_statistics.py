@@ -156,6 +156,7 @@ def test_given_ones_come_from_a_checkpoint_by_whose_contents_a_run_is_named(tmp_
         ({"statistics": "population"}, "statistics=population: must be moving, held, running or given"),
         ({"statistics": "given"}, "statistics=given statistics_file=None: given ones need a file"),
         ({"statistics_file": "a.pt"}, "statistics=moving statistics_file=a.pt: given ones need a file"),
+        ({"statistics": {"a": torch.ones(99)}, "statistics_file": "a.pt"}, "statistics=by name statistics_file=a.pt"),
         ({"statistics": "given", "statistics_file": "no.pt"}, r"statistics_file=no.pt: cannot be read \(No such file"),
         ({"statistics": {}}, r"statistics: net.1.running_mean is not among the given ones \(none\)"),
         (

@@ -25,6 +25,8 @@ network that knows all that can be known, and 2.3 to one that knows nothing."""
 _LOSS = final("data_loss", "train")
 ERROR = error(final("accuracy", "test"))
 _KEYS = ("optim.lr", "optim.weight_decay")
+_DESCENT = {"optim": "sgd", "optim.momentum": 0.0, "optim.schedule": "constant"}
+"""Of which the formulas speak: with momentum, or Adam, norms grow and weights turn by others."""
 NEAR = 0.2
 """Of the angle's ratio to theory."""
 
@@ -68,7 +70,7 @@ CLAIMS = (
         statement="The gradient of scale-invariant weights is orthogonal to them, so that their squared norm grows by "
         "lr^2 |g|^2 in every step.",
         source=f"{_ARORA}, lemma 2.1; {_LAARHOVEN}, section 2",
-        about={"optim.weight_decay": 0.0, "data.label_noise": 0.0},
+        about={**_DESCENT, "optim.weight_decay": 0.0, "data.label_noise": 0.0},
         comparisons=(value(Term.of(EXACT, radial()), high=1e-2),),
         remark="In float64 and with an eps of 1e-12: the usual eps breaks the invariance.",
         experiment="arora2019/invariance",
@@ -78,7 +80,7 @@ CLAIMS = (
         statement="With weight decay scale-invariant weights come to turn by sqrt(2 lr decay) a step, and plain ones "
         "do not.",
         source=f"{_KOSSON}, section 3.2 and table 1; {_LAARHOVEN}, section 4",
-        about={"task": "classification"},
+        about={**_DESCENT, "task": "classification"},
         comparisons=(
             value(Term.of(INVARIANT, turning()), low=1 - NEAR, high=1 + NEAR),
             value(Term.of(PLAIN, turning()), high=1 - NEAR),
@@ -92,7 +94,7 @@ CLAIMS = (
         statement="With batch normalisation the test error goes by the product of learning rate and weight decay, and "
         "not by their ratio.",
         source=f"{_LAARHOVEN}, section 4 and figure 2",
-        about={"task": "classification", "model.norm_at": "all"},
+        about={**_DESCENT, "task": "classification", "model.norm_at": "all"},
         comparisons=(
             value(Term.of(Arm.norm("batch"), Explained(ERROR, _KEYS)), low=0.8),
             value(Term.of(Arm.norm("batch"), Explained(ERROR, _KEYS, ratio=True)), high=0.8),

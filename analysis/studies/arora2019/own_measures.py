@@ -68,6 +68,7 @@ class Explained:
 
     For each seed the prediction is the mean of the other seeds' runs with the same combination; scored on the seed's
     own runs it gives 1 - sum of squared errors / sum of squares about their mean. No fit is scored on its own runs.
+    Runs in which a key is 0, or not there, have no ratio and are left out.
 
     Args:
         measure: of a run.
@@ -118,6 +119,7 @@ class Explained:
         Raises:
             NotRun: one of the keys was not varied.
         """
+        runs = runs.only([run for run in runs.each.index if all((runs.value(run, key) or 0) > 0 for key in self.keys)])
         for key in self.keys:
             if len({runs.value(run, key) for run in runs.each.index}) < 2:
                 raise NotRun(f"{words_of(key)} was not varied")

@@ -10,7 +10,9 @@ from analysis.studies.cohen2021.own_measures import greatest, settled
 
 _COHEN = "Cohen et al. 2021"
 _ARMS = ("none", "batch")
-_ABOUT = {"optim.criterion": "half_squared_error", "optim.batch_size": None}
+_ABOUT = {"optim": "gd", "optim.momentum": 0.0, "optim.schedule": "constant", "optim.batch_size": None}
+_ABOUT |= {"optim.criterion": "half_squared_error"}
+"""With momentum, or Adam, the edge lies elsewhere."""
 REACHED = 1.9
 """lr x sharpness from which on a run counts as at the edge."""
 EDGE = (1.9, 2.2)

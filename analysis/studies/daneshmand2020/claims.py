@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from analysis.across import best, slope
 from analysis.claims import POINT, Claim, Comparison, Term, alike, difference, less, more, value
 from analysis.measures import final
@@ -10,6 +12,7 @@ from analysis.studies.daneshmand2020.over_depth import at_layer, growth, plateau
 
 _RANK, _ORTHOGONAL, _CLUSTERS = "Daneshmand et al. 2020", "Daneshmand, Joudaki & Bach 2021", "Nachum et al. 2024"
 LINEAR, MLP = {"model": "deep_linear"}, {"model": "mlp"}
+TANH = {**MLP, "model.activation": "tanh"}
 SCALING_ONLY = Arm.of("scaling only", {"norm": "batch", "norm.center": False})
 CENTRING_ONLY = Arm.of("centring only", {"norm": "batch", "norm.scale": False})
 DEEP, DEEPEST, EARLY = 50, 150, 10
@@ -82,7 +85,10 @@ CLAIMS = (
         statement="With orthogonal weights the rank stays without normalisation too, in linear and tanh networks.",
         source="ours; a collapse that the initialisation prevents needs no batch normalisation",
         about={"model.initialisation": "orthogonal"},
-        comparisons=(less(Term.of("batch", _PLATEAU), Term.of("none", _PLATEAU), than=SAME),),
+        comparisons=tuple(
+            replace(less(Term.of("batch", _PLATEAU), Term.of("none", _PLATEAU), than=SAME), about=network)
+            for network in (LINEAR, TANH)
+        ),
         figure="samples_over_depth",
         experiment="daneshmand2020/linear",
         core=False,
@@ -91,7 +97,7 @@ CLAIMS = (
         name="DN5",
         statement="With tanh, layer and group normalisation keep the rank as batch normalisation does.",
         source=f"against {_RANK}, which holds the statistics of the batch responsible",
-        about={**MLP, "model.activation": "tanh", "model.initialisation": "gaussian"},
+        about={**TANH, "model.initialisation": "gaussian"},
         comparisons=tuple(
             more(Term.of(norm, _RANK_AT_DEPTH), Term.of("batch", _RANK_AT_DEPTH), than=KEPT)
             for norm in ("layer", "group")

@@ -151,9 +151,10 @@ def greatest(metric: str, name: str) -> Measure:
 
 
 def _last(runs: Runs, metric: str, batch: str = "train") -> pd.Series:
-    """By run: the last recorded value."""
+    """By run: the last recorded value, though it be NaN."""
     rows = runs.records(metric, batch).sort_values("step", kind="stable")
-    return rows.groupby(rows["run"].astype(str), observed=True)["value"].last().reindex(runs.each.index)
+    rows = rows.assign(run=rows["run"].astype(str)).drop_duplicates("run", keep="last")
+    return rows.set_index("run")["value"].reindex(runs.each.index)
 
 
 def radial_share() -> Measure:

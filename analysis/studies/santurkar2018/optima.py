@@ -44,7 +44,7 @@ class Neurons:
 
 
 def neurons(plain: Runs, normalised: Runs, run: str, other: str) -> Neurons:
-    """Of the runs of one seed. Raises Unanswerable where too many of its neurons still turn."""
+    """Of the runs of one seed. Raises Unanswerable where too many of its neurons still turn, or that cannot be told."""
     layer = str(plain.records(ANGLE, "train")["layer"].iloc[0])
 
     def read(runs: Runs, name: str, metric: str) -> np.ndarray:
@@ -53,7 +53,11 @@ def neurons(plain: Runs, normalised: Runs, run: str, other: str) -> Neurons:
         return found
 
     angles = read(plain, run, ANGLE), read(normalised, other, ANGLE)
+    if min(map(len, angles)) < 2:
+        raise Unanswerable("whether the neurons still turn takes two probed steps or more")
     spoken = angles[0][-1] < math.pi / 2
+    if not spoken.any():
+        raise Unanswerable("the lemma speaks to none of the neurons: no plain optimum lies within 90 degrees")
     still = np.all([np.abs(own[-1] - own[-2]) < STILL for own in angles], axis=0)
     if (turning := np.mean(~still[spoken])) > MOVING:
         raise Unanswerable(f"{100 * turning:.0f} % of the neurons still turn at the end: more steps are needed")

@@ -9,6 +9,8 @@ from analysis.select import Arm
 _SOURCE = "Wu, Yun & Sra 2023"
 LOSS = final("data_loss", "fixed")
 """The fixed batch is all training samples."""
+_ABOUT = {"task": "classification", "model.activation": "none"}
+"""Under a squared error some loss is left over, of which ratios say nothing."""
 LARGER = 1.5
 SMALLEST = 1.25
 
@@ -28,7 +30,7 @@ CLAIMS = (
         statement="With batch normalisation, training on data that were shuffled once ends at a greater loss over "
         "all training samples.",
         source=f"{_SOURCE}, theorems 2 and 3, figure 1",
-        about={"model.activation": "none"},
+        about=_ABOUT,
         comparisons=(more(*_terms("batch"), than=LARGER),),
         remark="The loss of all training samples as one batch, by their own statistics; the median of the last tenth "
         "of epochs, since single epochs of reshuffled data vary tenfold.",
@@ -40,7 +42,7 @@ CLAIMS = (
         name="W2",
         statement="Without normalisation the order makes no difference.",
         source=f"{_SOURCE}, section 1",
-        about={"model.activation": "none"},
+        about=_ABOUT,
         comparisons=(alike(*_terms("none"), factor=SMALLEST),),
         figure="loss_by_order",
         experiment="wu2023/linear",

@@ -21,8 +21,9 @@ from analysis.usable import usable
 
 TITLE = "What trains at which learning rate, and what the test error goes by"
 CAPTION = (
-    "Training loss at the end over learning rates, without weight decay (dotted: the level below which a run counts as "
-    "trained); and test error over learning rate × decay and over learning rate / decay, where both were varied."
+    "Training loss at the end over learning rates, at one weight decay (dotted: the level below which a run "
+    "counts as trained); and, where both were varied, test error over learning rate × decay and over learning rate / "
+    "decay, of runs with a decay above 0."
 )
 EXPECTED = (
     "Scale-invariant networks train over decades more (AR1), still more where the last gamma and beta have a rate of "
@@ -65,6 +66,8 @@ def _panel(setting: Setting, name: str, measure: Measure, over: Over, power: int
     for arm in setting.names:
         own, left = usable(setting.runs.only(setting.of[arm]), measure, arm)
         notes += left
+        if power:  # without a decay there is no ratio
+            own = own.only([run for run in own.each.index if (own.value(run, DECAY) or 0) > 0])
         numbers = measure.of(own).replace([np.inf], np.nan)
         frame = pd.DataFrame(
             {
@@ -91,8 +94,7 @@ def _panel(setting: Setting, name: str, measure: Measure, over: Over, power: int
 
 def _place(value: Callable[[str, str], object], run: str, power: int) -> float:
     rate, decay = (float(str(value(run, key) or 0.0)) for key in (RATE, DECAY))
-    with np.errstate(divide="ignore"):
-        return float(np.log10(rate) + (power * np.log10(decay) if power else 0.0))
+    return float(np.log10(rate) + (power * np.log10(decay) if power else 0.0))
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -16,9 +16,9 @@ from analysis.select import Setting
 
 TITLE = "The edge of stability: learning rate times sharpness over training"
 CAPTION = (
-    "Learning rate × largest eigenvalue of the Hessian of the whole training loss, and × curvature along the gradient, "
-    "at the probed steps (thin: each seed); below, the training loss. Dotted: 2, where gradient descent stops being "
-    "stable."
+    "Learning rate × largest eigenvalue of the Hessian of the training batch's loss (in this study the batch is the "
+    "whole training set), and × curvature along the gradient, at the probed steps (thin: each seed); below, the "
+    "training loss. Dotted: 2, where gradient descent stops being stable."
 )
 EXPECTED = "With and without BN the upper curve rises to 2 and stays there while the loss goes on falling (CO1, CO2)."
 WANTED = ("none", "batch")

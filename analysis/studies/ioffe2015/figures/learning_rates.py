@@ -20,7 +20,7 @@ from analysis.usable import usable
 TITLE = "Training over the learning rate (Ioffe & Szegedy 2015, section 3.3)"
 CAPTION = (
     "Training loss, test accuracy (both of the last tenth) and steps to 90 % training accuracy over the learning rate; "
-    "median over seeds (thin: each seed). Dashed: the loss below which a run counts as trained."
+    "median over seeds (thin: each seed). Dotted: the loss below which a run counts as trained."
 )
 EXPECTED = (
     "With BN the loss stays low up to far higher rates (I3), and the best rate learns faster and better (I1); with the "

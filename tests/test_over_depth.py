@@ -41,9 +41,9 @@ def runs(numbers: dict[tuple[str, str, int], list[float]], **keys: Any) -> Runs:
     return made(rows, trained, {run: {"seed": seed} for seed, run in enumerate(DEPTHS)})
 
 
-@pytest.mark.parametrize(("hidden", "expected"), [(0, math.nan), (1, math.nan), (2, math.nan), (3, 6.0), (4, 7.5)])
-def test_a_plateau_needs_three_hidden_layers(hidden: int, expected: float) -> None:
-    line = [2.0, 4.0, 6.0, 7.5][:hidden]
+@pytest.mark.parametrize(("hidden", "expected"), [(0, math.nan), (1, 2.0), (2, 4.0), (3, 6.0), (6, 9.0)])
+def test_a_plateau_is_the_last_third_of_the_hidden_layers_and_at_least_one(hidden: int, expected: float) -> None:
+    line = [2.0, 4.0, 6.0, 7.5, 8.0, 10.0][:hidden]
     rows = [row("a", 0, "h_rank_output", x, layer=f"l{i}") for i, x in enumerate([*line, 1.0])]
     assert own.plateau().of(made(rows, {"a": BASE}))["a"] == pytest.approx(expected, nan_ok=True)
 

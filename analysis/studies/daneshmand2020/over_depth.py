@@ -54,14 +54,14 @@ def growth(metric: str, layer: int, earlier: int) -> Measure:
 
 
 def plateau(*, in_roots: bool = False) -> Measure:
-    """Mean h-rank over the last third of the hidden layers, three or more; `in_roots`: over the root of the width."""
+    """Mean h-rank over the last third of the hidden layers, at least one; `in_roots`: over the root of the width."""
 
     def per_run(runs: Runs) -> pd.Series:
         found = {}
         for run, values in by_layer(runs, "h_rank").items():
             width = runs.value(run, "model.dimension")
-            if values.size >= LAST and (width is not None or not in_roots):
-                found[run] = float(values[-(-len(values) * (LAST - 1) // LAST) :].mean())
+            if values.size and (width is not None or not in_roots):
+                found[run] = float(values[-max(1, len(values) // LAST) :].mean())
                 found[run] /= float(width) ** 0.5 if in_roots else 1.0
         return pd.Series(found, dtype=float)
 

@@ -58,9 +58,12 @@ CLAIMS = (
         "is trained.",
         source=f"{_FRANKLE}, section 5, figure 6",
         about={**_ABOUT, "optim.weight_decay": 0.0},
-        comparisons=(difference(Term.of(NORM_OUTPUT, SMALL), Term.of(ALL, SMALL), low=MORE_SMALL, smallest=POINT),),
+        comparisons=(
+            difference(Term.of(NORM_OUTPUT, SMALL), Term.of(ALL, SMALL), low=MORE_SMALL, smallest=POINT),
+            difference(Term.of(NORM, SMALL), Term.of(ALL, SMALL), low=MORE_SMALL, decides=False),
+        ),
         remark="|gamma| below 0.01, without weight decay, which would shrink them by itself. Of gammas drawn from "
-        "U(0, 1) 1 % are there at the start.",
+        "U(0, 1) 1 % are there at the start. Beside it: the output frozen too.",
         figure="parts_trained",
         experiment="frankle2021/parts",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -37,8 +39,17 @@ def compute(runs: Runs) -> Sheet:
         about={"task": "classification"},
         where=lambda setting: len(_scales(setting.runs)) >= FEWEST,
     )
-    columns = [Column(s, tuple(_panel(s, arm) for arm in s.names)) for s in found.drawn]
+    columns = [Column(s, tuple(_panels(s))) for s in found.drawn]
     return found.sheet(columns, "no runs from several scales\nof the first weights")
+
+
+def _panels(setting: Setting) -> list[Panel]:
+    """One for each arm that was run from several scales; the first says which were not."""
+    shown = [arm for arm in setting.names if len(_scales(setting.runs.only(setting.of[arm]))) >= FEWEST]
+    first, *others = (_panel(setting, arm) for arm in shown or setting.names)
+    left = [arm for arm in setting.names if shown and arm not in shown]
+    said = (f"not drawn here: {', '.join(left)}",) if left else ()
+    return [replace(first, notes=(*first.notes, *said)), *others]
 
 
 def _scales(runs: Runs) -> set[float]:

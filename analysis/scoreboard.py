@@ -41,6 +41,8 @@ UNJUDGED = ("not run", "not testable")
 LEVELS = ("very low", "low", "moderate", "high")
 LARGE = 4.0
 """An effect beyond it, in every setting, makes more certain."""
+MOST_SETTINGS = 4
+"""That have a column each."""
 MOST_UNDECIDED = 1 / 3
 """Share of core predictions beyond which it is less certain."""
 
@@ -199,14 +201,20 @@ def _range(ends: Sequence[str]) -> str:
 
 
 def board(found: Sequence[Study], verdicts: Sequence[Verdict], settings: Sequence[str]) -> dict[str, Any]:
-    """Studies x settings: what was predicted, what came out as counts of words, how sure that is."""
+    """Studies x settings: what was predicted, what came out as counts of words, how sure that is.
+
+    More settings than a page is wide are counted together; each study's own part of the page has them one by one.
+    """
     judged = [verdict for verdict in verdicts if verdict.word not in UNJUDGED]
     columns = list(dict.fromkeys([*settings, *(verdict.setting for verdict in judged)]))
     columns = [column for column in columns if any(verdict.setting == column for verdict in judged)]
+    parts = {column: {column} for column in columns}
+    if len(columns) > MOST_SETTINGS:
+        parts = {f"{len(columns)} settings together": set(columns)}
     rows: list[dict[str, Any]] = []
     for study in found:
         own, state = of(study, verdicts), stand(study, verdicts)
-        cells = [_counts([verdict for verdict in own if verdict.setting == column]) for column in columns]
+        cells = [_counts([verdict for verdict in own if verdict.setting in part]) for part in parts.values()]
         left = len({verdict.claim.name for verdict in own if verdict.word in UNJUDGED})
         low, high = state.effects
         robust, formed = state.robust
@@ -217,7 +225,7 @@ def board(found: Sequence[Study], verdicts: Sequence[Verdict], settings: Sequenc
             | {"effects": "" if math.isnan(low) else f"{forest.number(low, 'ratio')} to {forest.number(high, 'ratio')}"}
             | {"robust": f"{robust} of {formed}" if formed else ""}
         )
-    return {"settings": columns, "rows": rows}
+    return {"settings": list(parts), "rows": rows}
 
 
 def short(study: Study) -> str:

@@ -15,7 +15,7 @@ from analysis.decide import Outcome, Word
 from analysis.decide.outcome import Standing as Stands
 from analysis.ledger import Part, Verdict
 from analysis.measures import final
-from analysis.scoreboard import MARKS, certainty, sentences, stand, tables, told_words, works
+from analysis.scoreboard import MARKS, board, certainty, sentences, stand, tables, told_words, works
 from analysis.studies import Study
 from tests.made_table import BASE, made, row
 
@@ -128,6 +128,19 @@ def test_words_are_counted_with_their_standing() -> None:
         ("undecided", "undecided", 1),
     ]
     assert set(MARKS) >= {"supported", "mixed", "identity fails"}
+
+
+@pytest.mark.parametrize("settings", [4, 5])
+def test_more_settings_than_a_page_is_wide_are_counted_together(settings: int) -> None:
+    verdicts = [verdict("A", "supported" if i else "contradicted", f"setting {i}") for i in range(settings)]
+    verdicts.append(verdict("A", "not run", ""))
+    found = board([study(verdicts[0].claim)], verdicts, [])
+    cells = found["rows"][0]["cells"]
+    assert len(cells) == len(found["settings"]) == (4 if settings == 4 else 1)
+    counted = [(word, n) for cell in cells for word, _, n in cell["words"]]
+    each = [("contradicted", 1), *[("supported", 1)] * 3]
+    assert counted == (each if settings == 4 else [("supported", 4), ("contradicted", 1)])
+    assert found["settings"][0] == ("setting 0" if settings == 4 else "5 settings together")
 
 
 def test_whether_it_works_and_the_table_of_arms() -> None:

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -64,19 +65,33 @@ def test_every_experiment_is_labelled_and_says_how_to_run_it(name: str) -> None:
     assert f"# python -m experiments experiment={name}" in text.splitlines()[1]
 
 
+def with_setup(path: str) -> list[Any]:
+    """An experiment's file and those of the experiments that it begins with, these first."""
+    own = OmegaConf.load(CONF / f"{path[1:]}.yaml")
+    begun = [str(entry) for entry in own.get("defaults", []) if str(entry).startswith("/experiment/")]
+    return [*(file for entry in begun for file in with_setup(entry)), own]
+
+
 @pytest.mark.parametrize(("name", "scale"), partly(itertools.product(EXPERIMENTS, choices("scale")), 2))
 def test_every_experiment_runs_three_steps(
     name: str, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trained and probed; what is too large for that is made smaller."""
+    """Trained, where it trains at all, and probed; what is too large for that is made smaller."""
     monkeypatch.setattr(running, "load_data", functools.partial(running.load_data, stand_in=True))
-    stated = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").hydra.sweeper
+    experiments.compose([])  # which makes by_scale known
+    stated = OmegaConf.merge(*(file.get("hydra", {}).get("sweeper", {}) for file in with_setup(f"/experiment/{name}")))
     sweeper = OmegaConf.to_container(OmegaConf.create({**stated, "scale": scale}), resolve=True)
     swept = {key: str(values).split(",") for key, values in sweeper.get("params", {}).items() if key != "seed"}
     last = [f"{key}={values[-1]}" for key, values in swept.items()]
     last += [f"arm={arm}" for arm in list(sweeper.get("arms", {}))[-1:]]
     config = experiments.compose([f"experiment={name}", f"scale={scale}", *last])
-    overrides = ["steps=3", "evaluation.every=1", "probes.at=null", "probes.every=2", f"runs_dir={tmp_path}"]
+    overrides = [
+        f"steps={min(3, config.steps)}",
+        "evaluation.every=1",
+        "probes.at=null",
+        "probes.every=2",
+        f"runs_dir={tmp_path}",
+    ]
     if config.data.name != "gaussian":
         overrides.append("data.test_subset=20")
     if config.model.name == "vgg16":

@@ -43,7 +43,7 @@ def peak_bytes(asks: Sequence[Ask], view: View, costs: Costs, live: Ask | None) 
     if live is not None:
         graph = costs.graph_bytes * costs.training_bytes / max(costs.evaluation_bytes, 1)
         at_taps = max(_at_taps(live, view, costs, graph, costs.compared) - costs.training_bytes, 0)
-        during += held[live] + costs.clones + at_taps
+        during += held[live] + costs.clones + at_taps + costs.output  # the gradient there is kept, too
     gradients = sum(ask.gradient for ask in asks) + 1  # each one that others rest on; .grad, as training left it
     gradients += max(ask.point.directions for ask in asks)
     evaluated = max(held[ask] + _evaluation(ask, view, costs, reused=ask is live) for ask in asks)

@@ -135,7 +135,7 @@ def test_a_normalisation_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.long
 def test_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside(tmp_path, monkeypatch)
-    shown = run_notebook(FOLDER / "8_depth.ipynb", "9_explanations.ipynb")
+    shown = run_notebook(FOLDER / "8_depth.ipynb")
     check_shown(shown, tmp_path)
     grown = shown["growth"].set_index(["norm", "model.activation"])["growth"]
     assert grown["batch", "relu"] == pytest.approx(math.pi / (math.pi - 1), rel=0.07)  # as the text beside it expects

@@ -142,7 +142,8 @@ def test_failures_and_refusals_are_told_in_one_line(tmp_path: Path) -> None:
     assert "3 runs: 1 finished, 2 failed" in output
     assert "RuntimeError: this normalisation never works" in error
     assert "killed by SIGKILL" in error
-    code, output, error = sweep(*JOBS, *SLURM, "launcher.partition=gpu", runs_dir=tmp_path / "other")
+    elsewhere = [argument for argument in SLURM if "partition" not in argument]
+    code, output, error = sweep(*JOBS, *elsewhere, "launcher.partition=gpu", runs_dir=tmp_path / "other")
     assert code == 2
     assert "error: launcher.partition=gpu: Slurm refused the job" in error
     assert "partitions here: main, urgent" in error

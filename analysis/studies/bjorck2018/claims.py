@@ -42,8 +42,8 @@ CLAIMS = (
     ),
     Claim(
         name="BJ3",
-        statement="In the first steps of training a network with batch normalisation bears steps more than ten times as "
-        "long before its loss is tenfold.",
+        statement="In the first steps of training a network with batch normalisation bears steps more than ten times "
+        "as long before its loss is tenfold.",
         source=f"{_BJORCK}, section 3.1 and figure 2",
         about=_ABOUT,
         comparisons=(
@@ -79,8 +79,8 @@ CLAIMS = (
             value(Term.of("none", _GROWTH), low=0.0),
             value(Term.of("batch", _GROWTH), high=0.0, decides=False),
         ),
-        remark="In the last probed step before it diverged, without the logits. Beside it: with batch normalisation, at "
-        "a rate at which that diverges too.",
+        remark="In the last probed step before it diverged, without the logits. Beside it: with batch normalisation, "
+        "at a rate at which that diverges too.",
         figure="variance_at_divergence",
         experiment="bjorck2018/divergence",
         core=False,

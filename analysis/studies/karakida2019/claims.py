@@ -95,8 +95,8 @@ CLAIMS = (
                 for arm in (HIDDEN, LAST_HIDDEN, ALL_BUT_LAST, FIRST_HIDDEN, ALL)
             ),
         ),
-        remark="A network whose output is normalised too is scale-invariant but for the last gamma and beta, and has no "
-        "largest rate on this grid. Beside it: every other placement over none.",
+        remark="A network whose output is normalised too is scale-invariant but for the last gamma and beta, and has "
+        "no largest rate on this grid. Beside it: every other placement over none.",
         figure="rates_by_placement",
         experiment="karakida2019/rates",
         intervention=True,

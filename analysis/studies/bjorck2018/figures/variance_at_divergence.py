@@ -16,8 +16,8 @@ from analysis.studies.bjorck2018.own_measures import last_variances
 
 TITLE = "What grows where training diverges (Bjorck et al. 2018, section 3.2)"
 CAPTION = (
-    "Variance of what enters each hidden layer's activation, after the normalisation if there is one, at the last probed "
-    "step of runs that diverged; median over seeds (thin: each seed). The logits are left out."
+    "Variance of what enters each hidden layer's activation, after the normalisation if there is one, at the last "
+    "probed step of runs that diverged; median over seeds (thin: each seed). The logits are left out."
 )
 EXPECTED = "Without BN the variance grows from layer to layer (BJ5)."
 WANTED = ("none", "batch")

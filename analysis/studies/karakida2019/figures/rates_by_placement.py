@@ -19,8 +19,8 @@ from analysis.usable import usable
 
 TITLE = "What trains at which learning rate, by where batch normalisation stands"
 CAPTION = (
-    "Training loss, median of the last tenth, over the learning rate, by which layers are normalised; median over seeds "
-    "(thin: each seed), not drawn where runs diverged. Dotted: the loss below which a run counts as trained."
+    "Training loss, median of the last tenth, over the learning rate, by which layers are normalised; median over "
+    "seeds (thin: each seed), not drawn where runs diverged. Dotted: the loss below which a run counts as trained."
 )
 EXPECTED = "With the output alone normalised, far greater rates train than without normalisation (KA3)."
 RATE = "optim.lr"

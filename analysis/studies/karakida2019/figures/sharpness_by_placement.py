@@ -16,8 +16,8 @@ from analysis.studies.karakida2019.claims import SHARPNESS
 
 TITLE = "The largest eigenvalue at initialisation, by where batch normalisation stands"
 CAPTION = (
-    "Largest eigenvalue of the Hessian of the training batch's loss at initialisation over the number of hidden layers, "
-    "by where batch normalisation stands (above) and by which of its parts is there (below); median over seeds (thin: "
+    "Largest eigenvalue of the Hessian of the training batch's loss at initialisation over the number of hidden "
+    "layers, by where batch normalisation stands (above) and by which of its parts is there (below); median over seeds (thin: "
     "each seed)."
 )
 EXPECTED = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from analysis.across import best, edge
 from analysis.claims import SIMILAR, Claim, Term, alike, in_forms, less, more, value
+from analysis.measures import Levels
+from analysis.select import Arm
+from analysis.shifts import both_shifts
 from analysis.standard import LOSS, TEST_LOSS
 from analysis.studies.bjorck2018.own_measures import at_least, growth_at_divergence, tenfold
 
@@ -84,5 +87,14 @@ CLAIMS = (
         figure="variance_at_divergence",
         experiment="bjorck2018/divergence",
         core=False,
+    ),
+    both_shifts(
+        "BJ6",
+        "against one name for two things; Santurkar et al. 2018, Definition 2.1; Haas et al. 2025",
+        Arm.norm("batch"),
+        Arm.norm("none"),
+        levels=Levels(1.0, 0.1),
+        about=_ABOUT,
+        experiment="bjorck2018/shift",
     ),
 )

@@ -18,5 +18,6 @@ STUDY = Study(
         "daneshmand2020/relu",
         "daneshmand2020/tanh",
         "daneshmand2020/trained",
+        "daneshmand2020/shift",
     ),
 )

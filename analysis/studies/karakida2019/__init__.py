@@ -10,5 +10,10 @@ STUDY = Study(
     "subtracting the mean; normalising the layers before it does not.",
     predicts="A smaller largest eigenvalue with the output centred, not with it scaled; greater rates train with the "
     "output normalised.",
-    experiments=("karakida2019/initialisation", "karakida2019/rates", "karakida2019/largest_rate_hidden"),
+    experiments=(
+        "karakida2019/initialisation",
+        "karakida2019/rates",
+        "karakida2019/largest_rate_hidden",
+        "karakida2019/shift",
+    ),
 )

@@ -6,8 +6,9 @@ import pandas as pd
 
 from analysis.across import edge
 from analysis.claims import Claim, Term, less, more
-from analysis.measures import Measure
+from analysis.measures import Levels, Measure
 from analysis.runs import Runs
+from analysis.shifts import both_shifts
 from analysis.standard import LOSS
 from analysis.studies.karakida2019.arms import (
     ALL,
@@ -100,5 +101,14 @@ CLAIMS = (
         figure="rates_by_placement",
         experiment="karakida2019/rates",
         intervention=True,
+    ),
+    both_shifts(
+        "KA4",
+        "against one name for two things; Santurkar et al. 2018, Definition 2.1; Haas et al. 2025",
+        OUTPUT,
+        NONE,
+        levels=Levels(1.0, 0.2),
+        about={**_RELU, "optim": "sgd", "optim.schedule": "constant"},
+        experiment="karakida2019/shift",
     ),
 )

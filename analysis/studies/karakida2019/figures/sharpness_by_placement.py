@@ -17,8 +17,8 @@ from analysis.studies.karakida2019.claims import SHARPNESS
 TITLE = "The largest eigenvalue at initialisation, by where batch normalisation stands"
 CAPTION = (
     "Largest eigenvalue of the Hessian of the training batch's loss at initialisation over the number of hidden "
-    "layers, by where batch normalisation stands (above) and by which of its parts is there (below); median over seeds (thin: "
-    "each seed)."
+    "layers, by where batch normalisation stands (above) and by which of its parts is there (below); median over seeds "
+    "(thin: each seed)."
 )
 EXPECTED = (
     "It is lower with the output centred, not with it scaled (KA1), and lower with the output normalised than with the "

@@ -22,6 +22,8 @@ TENFOLD = 10.0
 FIRST_STEPS = range(FEWEST_STEPS)
 """Those of training, in which a network that is to diverge does so: as few as stand for a part of training."""
 
+_ENDS = ("number", "low", "longest")
+
 
 def tenfold(unit: Literal["gradients", "distance"]) -> Measure:
     """The shortest step against the gradient after which the data loss is above ten times itself; never: a bound.
@@ -61,16 +63,16 @@ def _ends(runs: Runs, unit: str) -> pd.DataFrame:
     lengths = derived.step_length(runs, line)
     if unit == "distance":
         norm = runs.records("gradient_norm", "train")
-        norm = norm[norm["layer"].isna()].set_index([norm["run"].astype(str), "step"])["value"]
-        norm = norm[~norm.index.duplicated()]
+        norm = norm[norm["layer"].isna()].assign(run=norm["run"].astype(str)).drop_duplicates(["run", "step"])
+        norm = norm.set_index(["run", "step"])["value"]
         lengths = lengths * norm.reindex(pd.MultiIndex.from_arrays([line["run"].astype(str), line["step"]])).to_numpy()
     line = line.assign(run=line["run"].astype(str), length=lengths)
     found: dict[str, dict[str, float]] = {}
     for run, own in line.groupby("run"):
         if own["step"].nunique() == len(FIRST_STEPS):
             steps = [_crossing(one.sort_values("x")) for _, one in own.groupby("step")]
-            found[str(run)] = dict(zip(("number", "low", "longest"), np.median(steps, axis=0), strict=True))
-    return pd.DataFrame.from_dict(found, orient="index", columns=["number", "low", "longest"]).reindex(runs.each.index)
+            found[str(run)] = dict(zip(_ENDS, np.median(steps, axis=0), strict=True))
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(_ENDS), dtype=float).reindex(runs.each.index)
 
 
 def _crossing(line: pd.DataFrame) -> tuple[float, float, float]:

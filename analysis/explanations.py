@@ -199,9 +199,14 @@ def _section(study: Study, results: Results) -> str:
         ("Not testable", [claim.name for claim in left if claim.untestable and claim.name not in before]),
     ):
         lines += ["", f"{word}: {', '.join(names)}."] if names else []
-    lines += ["", "| to run | demo | full |", "|---|---|---|"] if study.experiments else []
+    sizes = [
+        "demo",
+        *(["laptop"] if any((name, "laptop") in results.costs for name in study.experiments) else []),
+        "full",
+    ]
+    lines += ["", f"| to run | {' | '.join(sizes)} |", "|---" * (len(sizes) + 1) + "|"] if study.experiments else []
     for name in study.experiments:
-        costs = [results.costs.get((name, size)) for size in ("demo", "full")]
+        costs = [results.costs.get((name, size)) for size in sizes]
         told = [cost.spelled() if cost else "not recorded" for cost in costs]
         lines.append(f"| `python -m experiments experiment={name}` | {' | '.join(told)} |")
     return "\n".join([*lines, ""])

@@ -105,6 +105,8 @@ def test_the_least_rate_is_that_of_three_or_more() -> None:
     runs = made(rows, trained, facts)
     measure = bjorck.at_least(final("data_loss", "test"), "optim.lr")
     assert measure.by_seed(runs)["number"].tolist() == [0.01, 1.01]
+    finer = {"optim.lr": [0.01, 0.3, 0.53, 1.0]}  # 0.53 of another arm alone
+    assert measure.by_seed(runs, finer)["number"].tolist() == [0.01, 1.01]
     with pytest.raises(NotRun, match="needs 3 values"):
         measure.by_seed(runs.only([run for run in trained if not run.startswith("1-")]))
 

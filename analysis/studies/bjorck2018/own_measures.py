@@ -123,7 +123,7 @@ def growth_at_divergence() -> Measure:
 
 
 def at_least(measure: BySeed, key: str) -> Across:
-    """The measure at the least value of the key that was run, the same for all arms."""
+    """The measure at the least value of the key that was run, the same for all arms; others may be of one arm alone."""
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
@@ -133,4 +133,4 @@ def at_least(measure: BySeed, key: str) -> Across:
         return pd.DataFrame({"number": table.number[least], "low": table.low[least], "high": table.high[least]})
 
     name = f"{measure.name} at the least {words_of(key)}"
-    return Across(key, name, f"{measure.says}, at the least {words_of(key)} that was run", (measure,), reduce)
+    return Across(key, name, f"{measure.says}, at the least {words_of(key)} that was run", (measure,), reduce, True)

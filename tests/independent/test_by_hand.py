@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.independent import by_hand
+from tests.independent import by_hand, output_scaling
 
 
 @pytest.mark.parametrize(("normalised", "tanh", "squared"), [*itertools.product((False, True), repeat=3)])
@@ -42,3 +42,14 @@ def test_the_order_of_the_data_matters_with_batch_normalisation_alone() -> None:
     }
     assert ratios[True] > 1.5
     assert 1 / 1.25 < ratios[False] < 1.25
+
+
+@pytest.mark.long
+def test_scaling_the_output_by_its_deviation_raises_the_sharpness_and_centring_lowers_it() -> None:
+    """karakida2019, KA1."""
+    none, centring, deviation, root = (
+        output_scaling.largest(kind, depth=3, seed=0)
+        for kind in ("none", "centring", "by deviation", "by root mean square")
+    )
+    assert centring < 0.5 * none
+    assert root < none < deviation

@@ -17,6 +17,13 @@ from typing import Any, NoReturn
 from analysis.errors import DamagedFile, WrongInput
 from analysis.folders import Damaged
 
+_FOR = """\
+Says what runs mean: which published explanations of batch normalisation they support, and the figures behind it.
+
+  python -m analysis report runs           # one page: every explanation, what came out, the figures
+  python -m analysis status runs --watch   # how far each run is, live
+  python -m analysis table runs all.csv    # every number of every run, one to a row
+"""
 _CLAIMS = "a Python file with claims of your own (CLAIMS); may be given again"
 _STUDY = "the folder of a study of your own (STUDY, claims, figures); may be given again"
 _BY = "make the arms by this key of the configuration instead of the normalisation, as norm.groups; may be given again"
@@ -67,7 +74,7 @@ def _named(damaged: Damaged) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m analysis", description="Report, figures and tables from run folders.")
+    parser = _Parser(prog="python -m analysis", description=_FOR, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     report = commands.add_parser("report", help="one page: every explanation, what came out, the figures behind it")

@@ -53,7 +53,10 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def typed(*arguments: str, cwd: Path, module: str = "experiments") -> str:
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        code = importlib.import_module(MAIN[module]).main()
+        try:
+            code = importlib.import_module(MAIN[module]).main()
+        except SystemExit as end:  # as --help ends
+            code = end.code
         captured = capsys.readouterr()
         assert code == 0, captured.err
         return captured.out

@@ -137,6 +137,7 @@ def test_what_grows_is_drawn_of_runs_that_diverged() -> None:
     (column,) = variance_at_divergence.compute(diverging()).columns
     drawn = {one.norm: one.median.tolist() for one in column.panels[0].curves}
     assert drawn == {"none": [3.0, 12.0, 48.0], "batch": [1.0, 0.5, 0.25]}
+    assert not any(one.diverged for one in column.panels[0].curves)  # a step has no place among layers
 
 
 def placements() -> Runs:

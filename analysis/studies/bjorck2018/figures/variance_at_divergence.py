@@ -35,10 +35,12 @@ def compute(runs: Runs) -> Sheet:
 
 
 def _panel(found: dict[str, np.ndarray], setting: Setting) -> Panel:
+    # by seed, not by run: the step at which a run diverged has no place on an axis of layers
+    seeds = {run: f"seed {seed}" for run, seed in setting.runs.each["seed"].items()}
     curves = []
     for arm in setting.names:
         parts = [
-            pd.DataFrame({"run": run, "step": np.arange(1, len(found[run]) + 1), "value": found[run]})
+            pd.DataFrame({"run": seeds[run], "step": np.arange(1, len(found[run]) + 1), "value": found[run]})
             for run in setting.of[arm]
             if run in found
         ]

@@ -45,6 +45,7 @@ VARIANTS = {
     "batch-centred": {"scale": False},
     "batch-ghost": {"per": "ghost", "ghost_size": 2},
     "noise-drifting": {"correlation_time": 5.0},
+    "noise-samples": {"noise_per": "sample"},
     "whitening-groups": {"group_size": 3, "detach": "mean"},
 }
 STOPS_GRADIENTS = ("batch_renorm", "batch-detached", "whitening-groups")

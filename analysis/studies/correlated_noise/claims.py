@@ -27,7 +27,7 @@ ANEW = noisy("noise drawn anew")
 SOME = noisy("noise kept for 16 steps", correlation_time=16.0)
 KEPT = noisy("noise kept for ever", correlation_time=math.inf)
 SAMPLES = noisy("noise of each sample", per="sample")
-ARMS = (NONE, BATCH, ANEW, SOME, KEPT, SAMPLES)
+NOISY = (ANEW, SOME, KEPT, SAMPLES)
 
 
 def tuned(evaluation: str | None, *, log: bool = False) -> Across:

@@ -59,7 +59,7 @@ def steps_to_level(evaluation: str | None, *, log: bool = False) -> Measure:
         rows = runs.records("data_loss", batch)
         known = runs.each.index.isin(rows["run"].astype(str).unique())
         steps = reached(runs, evaluation).fillna(runs.steps).where(known)
-        return np.log(steps) if log else steps
+        return np.log(steps.where(steps > 0)) if log else steps
 
     on = {OFF: "with the noise off", REDRAWN: "with noise drawn afresh", None: "on the noisy batches"}[evaluation]
     of = "a mini-batch" if evaluation is None else "training samples, by their batches' own statistics,"

@@ -13,7 +13,7 @@ from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting, known_and_others
-from analysis.studies.correlated_noise.claims import ARMS, RATE
+from analysis.studies.correlated_noise.claims import NOISY, RATE
 from analysis.studies.correlated_noise.own_measures import LEVEL, OFF, REDRAWN, batch_of, steps_to_level
 from analysis.usable import usable
 
@@ -38,7 +38,7 @@ def compute(runs: Runs) -> Sheet:
     off = runs.recording("data_loss", batch_of(OFF))
     found = drawn_settings(
         runs,
-        arms=known_and_others(runs, ARMS),
+        arms=known_and_others(runs, NOISY),
         free=(RATE,),
         about={"task": "classification"},
         where=lambda setting: len(grid_of(setting.runs, (RATE,))[RATE]) >= FEWEST,

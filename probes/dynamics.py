@@ -43,8 +43,8 @@ class Dynamics:
 
     By option, as arrays, ``channel_norms`` of every weight: the norm of each output channel's (a row of the weight).
 
-    With ``values``, as arrays, ``weight_values`` of every weight itself, a row for each unit; for toys, since it is stored
-    whole at every probed step.
+    With ``values``, as arrays, ``weight_values``: every weight itself, a row for each unit; for toys, since it is
+    stored whole at every probed step.
 
     With ``units``, of each layer with one trained weight of more than one column, ``unit_norm`` ||w_j||,
     ``unit_distance_from_start`` ||w_j - w_j0|| and ``unit_angle_from_start``, the angle between the two in radians, of

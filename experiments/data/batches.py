@@ -232,7 +232,7 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become, (channels, 1, 1) or, where pixels have means of their own, (*input_shape).
+        """What black and white of bytes become, (channels, 1, 1), or the shape of an input where pixels are treated apart.
 
         None without bytes, and for whitened values, each of which is mixed from all pixels.
         """

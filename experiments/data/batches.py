@@ -232,7 +232,7 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become, (channels, 1, 1), or the shape of an input where pixels are treated apart.
+        """What black and white of bytes become, (channels, 1, 1), or of an input's shape where pixels are apart.
 
         None without bytes, and for whitened values, each of which is mixed from all pixels.
         """

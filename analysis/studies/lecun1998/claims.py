@@ -59,7 +59,7 @@ CLAIMS = (
     ),
     Claim(
         name="LC2",
-        statement="With inputs that are scaled to one variance besides, it learns in fewer steps than with centred ones.",
+        statement="With inputs scaled to one variance besides, it learns in fewer steps than with centred ones.",
         source=_LECUN,
         about=_PLAIN,
         comparisons=(_slower(CENTRED, STANDARDISED),),

@@ -31,13 +31,14 @@ KEY = "data.standardise"
 
 
 def arms(runs: Runs) -> list[Arm]:
-    """Every normalisation with every way of preparing the inputs."""
+    """Every normalisation with every way of preparing the inputs; without a normalisation the way's own name."""
     names = {plain(dict(arm.where)[KEY]): arm.name for arm in INPUTS}
     found: dict[str, Arm] = {}
     for run in runs.each.index:
-        norm, way = runs.label_of(run), plain(runs.value(run, KEY))
-        name = f"{norm} ({names.get(way, way.replace('_', ' '))})"
-        found.setdefault(name, Arm.of(name, {NORM: norm, KEY: runs.value(run, KEY)}))
+        norm, way = runs.label_of(run), runs.value(run, KEY)
+        told = names.get(plain(way), plain(way).replace("_", " "))
+        name = norm if way is None else told if norm == "none" and plain(way) in names else f"{norm} ({told})"
+        found.setdefault(name, Arm.of(name, {NORM: norm} if way is None else {NORM: norm, KEY: way}))
     return list(found.values())
 
 

@@ -9,10 +9,10 @@ PLACE = "model.placement"
 
 
 def arms(runs: Runs) -> list[Arm]:
-    """Every normalisation in every place; without a normalisation there is none."""
+    """Every normalisation in every place."""
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         norm, place = runs.label_of(run), runs.value(run, PLACE)
-        name = norm if place is None or norm == "none" else f"{norm} ({plain(place)} activation)"
+        name = norm if place is None else f"{norm} ({plain(place)} activation)"
         found.setdefault(name, Arm.of(name, {NORM: norm} if name == norm else {NORM: norm, PLACE: place}))
     return list(found.values())

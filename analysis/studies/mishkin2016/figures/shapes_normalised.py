@@ -17,7 +17,7 @@ from analysis.studies.mishkin2016.figures._arms import arms
 TITLE = "Skew and excess kurtosis of what is normalised (Ioffe & Szegedy 2015, section 3.2)"
 CAPTION = (
     "|skew| and |excess kurtosis| of what enters the normalisation, of each unit over the batch, mean over units, "
-    "median over layers; and the training loss. Median over seeds (thin: each seed). A normal distribution has 0 of both."
+    "median over layers; and the training loss. Median over seeds (thin: each seed). 0 of both: normal."
 )
 EXPECTED = "Before the activation both lie lower than after it (MK4)."
 SHOWN = (("|skew|", "skew_before_normalisation"), ("|excess kurtosis|", "excess_kurtosis_before_normalisation"))

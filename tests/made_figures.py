@@ -220,7 +220,7 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
             **{"seeds": 3, **options}, keys={**(keys or {}), "data.standardise": way, PLACE: place, "optim.lr": rate}
         )
         for way, place in (("so", "before"), ("otherwise", "before"), ("so", "after"))
-        for rate in (0.05, 0.1, 0.2)
+        for rate in (0.05, 0.1)
     )
     return sum(others, first)
 

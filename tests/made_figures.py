@@ -19,11 +19,21 @@ ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_co
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
-LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation", "unit_update_angle", "weight_norm")
+LAYERED = (
+    "skew_before_normalisation",
+    "excess_kurtosis_before_normalisation",
+    "ics_l2",
+    "ics_relative",
+    "ics_cosine",
+    "mean_before_normalisation",
+    "unit_update_angle",
+    "weight_norm",
+)
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+PLACE = "model.placement"
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -133,6 +143,7 @@ class MadeUp:
         ]
         for layer in self.layers:
             self._array(run, layer, "singular_values", steps, ("sample", "place"), (2, 6), None)
+            self._array(run, layer, "weight_values", steps, ("unit", "input"), (3, 2), None)
             attrs = {"run": run, "layer": layer, "x": None, "unit": "radian", "batch": "train"}
             angles = np.minimum(self.draw((len(steps), 5)), math.pi)
             coords = {"step": list(steps)}
@@ -198,6 +209,18 @@ def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     first, *others = (
         MadeUp(**{"seeds": 3, **options}, keys={"model": "mlp_ioffe_szegedy", **(keys or {}), "model.gain": gain})
         for gain in (0.1, 1.0, 10.0)
+    )
+    return sum(others, first)
+
+
+def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs at several rates from inputs prepared in two ways, and with the normalisation in two places."""
+    first, *others = (
+        MadeUp(
+            **{"seeds": 3, **options}, keys={**(keys or {}), "data.standardise": way, PLACE: place, "optim.lr": rate}
+        )
+        for way, place in (("so", "before"), ("otherwise", "before"), ("so", "after"))
+        for rate in (0.05, 0.1)
     )
     return sum(others, first)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.across import PILOTS, grid_of
+from analysis.measures import Measure
 from analysis.runs import Runs
 from analysis.select import Arm
 from analysis.standard import TEST_LOSS
@@ -25,13 +26,13 @@ def arms(runs: Runs) -> list[Arm]:
     return list(found.values())
 
 
-def at_best_rate(runs: Runs) -> tuple[Runs, float | None]:
-    """The runs of one arm at the rate at which the lowest seeds have the least test loss, and that rate.
+def at_best_rate(runs: Runs, by: Measure = TEST_LOSS) -> tuple[Runs, float | None]:
+    """The runs of one arm at the rate at which the lowest seeds have the least test loss, or what else, and that rate.
 
     As claims choose it (`analysis.across.best`), but that a rate at the grid's end is drawn too; None: no such number.
     """
     own = ended(runs)
-    numbers, seeds = TEST_LOSS.of(own), own.each["seed"]
+    numbers, seeds = by.of(own), own.each["seed"]
     pilots = set(sorted(set(seeds))[:PILOTS])
     rates = grid_of(own, (RATE,))[RATE]
     of_rate = {rate: own.only([run for run in own.each.index if own.value(run, RATE) == rate]) for rate in rates}

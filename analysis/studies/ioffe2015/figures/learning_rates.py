@@ -44,11 +44,19 @@ def compute(runs: Runs) -> Sheet:
         about={"task": "classification"},
         where=lambda setting: len({setting.runs.value(run, RATE) for run in setting.runs.each.index}) > 2,
     )
-    columns = [Column(setting, tuple(_panel(setting, *shown) for shown in SHOWN)) for setting in found.drawn]
+    columns = [Column(setting, tuple(over_rates(setting, *shown) for shown in SHOWN)) for setting in found.drawn]
     return found.sheet(columns, "no runs at several learning rates")
 
 
-def _panel(setting: Setting, name: str, measure: Measure, scale: Scale, levels: tuple[tuple[str, float], ...]) -> Panel:
+def over_rates(
+    setting: Setting,
+    name: str,
+    measure: Measure,
+    scale: Scale,
+    levels: tuple[tuple[str, float], ...] = (),
+    wanted: tuple[str, ...] = WANTED,
+) -> Panel:
+    """A measure over the learning rate, one curve for each arm; diverged runs that have no number are named."""
     curves: list[Curve] = []
     notes: list[str] = []
     for arm in setting.names:
@@ -60,7 +68,7 @@ def _panel(setting: Setting, name: str, measure: Measure, scale: Scale, levels: 
             rates = [own.value(run, RATE) for run in numbers.index]
             frame = pd.DataFrame({"run": seeds, "step": rates, "value": numbers.to_numpy()})
             curves.append(curve(arm, frame, setting, over=OVER))
-    return panel(name, setting, WANTED, scale=scale, over=OVER, curves=tuple(curves), levels=levels, notes=tuple(notes))
+    return panel(name, setting, wanted, scale=scale, over=OVER, curves=tuple(curves), levels=levels, notes=tuple(notes))
 
 
 def draw(data: Sheet, figure: Figure) -> None:

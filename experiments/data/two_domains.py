@@ -37,9 +37,9 @@ def two_domains(
 
     The changes: ``inverted`` gives a byte b as 255 - b; ``blurred`` gives each pixel the mean of the 3x3 pixels around
     it, of those that lie in the image; ``inverted_blurred`` inverts what is blurred; ``permuted`` puts the pixels of
-    every image into one fixed random order; ``inverted_faint_blocks`` inverts, halves the distance from mid-grey and puts
-    the blocks of 2x2 pixels into one fixed random order. No seed changes them. Training and test images are changed
-    alike.
+    every image into one fixed random order; ``inverted_faint_blocks`` inverts, halves the distance from mid-grey and
+    puts the blocks of 2x2 pixels into one fixed random order. No seed changes them. Training and test images are
+    changed alike.
 
     Of two data sets the one with the smaller images has them enlarged to the other's size (bilinear), and where one is
     of colour, the other's grey is repeated in its channels. Both must have the same number of classes; label k of the
@@ -70,7 +70,11 @@ def two_domains(
         train, test = (_blended(images, change, blend) for images in (source.inputs_train, source.inputs_test))
         other = Arrays(train, source.targets_train, test, source.targets_test, one.classes)
     else:
-        for key, value, usual in (("change", change, "inverted_blurred"), ("blend", blend, 1), ("disjoint", disjoint, 0)):
+        for key, value, usual in (
+            ("change", change, "inverted_blurred"),
+            ("blend", blend, 1),
+            ("disjoint", disjoint, 0),
+        ):
             if value != usual:
                 told = str(value).lower() if isinstance(value, bool) else value
                 raise WrongInput(f"data.{key}={told}: is without effect: data.second={second} takes the copy's place")
@@ -106,7 +110,7 @@ def _halves(arrays: Arrays) -> tuple[Arrays, Arrays]:
         for half, own in enumerate(found):
             chosen = by_class[half::2].sort().values
             own += [inputs[chosen], targets[chosen]]
-    one, other = (Arrays(*own, arrays.classes) for own in found)
+    one, other = (Arrays(x, y, x_test, y_test, arrays.classes) for x, y, x_test, y_test in found)
     return one, other
 
 

@@ -5,7 +5,7 @@
 A network is trained on halves of batches, one of each domain, in two forward passes whose order is drawn at each step,
 so that its moving averages belong to neither domain. Nothing is trained again: the statistics of each domain's training
 samples take their place at test time, layer after layer. Printed for every seed: test accuracy of the network that was
-trained on mixed batches; of this one by its moving averages; by each domain's own; how much of the gap that brings back.
+trained on mixed batches; of this one by its moving averages; by each domain's own; how much of the gap is back.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ LAYERED = (
     "weight_norm",
 )
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
+OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
@@ -112,13 +113,15 @@ class MadeUp:
         made += [rows("training", "data_loss", batch, unit, 1) for batch in ("train", "test")]
         made += [rows("some", "data_loss", "fixed", unit, 1)]
         if not regression:
-            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
+            tested = ("test", "test_first", "test_first, domain", "test, domain")
+            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
         made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
         made += [layered(metric) for metric in LAYERED]
         made += [layered(metric) for metric in OF_A_LAYER]
+        made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
         made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]

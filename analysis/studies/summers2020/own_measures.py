@@ -25,7 +25,7 @@ def _loss(half: str, weight: int) -> Measure:
 
 
 def judged(*, weighed: bool) -> Measure:
-    """Test loss on the half that chooses nothing, nats: without the example's own statistics, or with the chosen weight.
+    """Test loss on the half that chooses nothing, nats: unweighed, or by the chosen weight.
 
     The weight is the one with the least loss on the other half of the test set, run by run; no run's weight is chosen
     on what it is judged on.

@@ -20,10 +20,13 @@ ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in ran
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
 LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation", "unit_update_angle", "weight_norm")
+LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+OTHER_TESTS = ("population", "train_mode")
+WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -103,6 +106,8 @@ class MadeUp:
         made += [rows("some", "data_loss", "fixed", unit, 1)]
         if not regression:
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
+            made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
+            made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]

@@ -44,6 +44,7 @@ VARIANTS = {
     "batch-uncentred": {"center": False, "affine": False},
     "batch-centred": {"scale": False},
     "batch-ghost": {"per": "ghost", "ghost_size": 2},
+    "batch-frozen": {"frozen_after": 2},
     "batch_renorm-ghost": {"ghost_size": 2},
     "noise-drifting": {"correlation_time": 5.0},
     "whitening-groups": {"group_size": 3, "detach": "mean"},

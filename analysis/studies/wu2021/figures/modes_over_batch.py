@@ -18,8 +18,8 @@ from analysis.studies.wu2021.own_measures import TRAIN_MODE, discrepancy, gap, u
 TITLE = "Training and testing by statistics of different batches"
 CAPTION = (
     "Test accuracy by population statistics minus that in train mode; how far running statistics lie from the batch's "
-    "at the end; and how much successive test losses differ by running statistics, over the same by a population's. All "
-    "over the size of the batch, median over seeds (thin: each seed)."
+    "at the end; and how much successive test losses differ by running statistics, over the same by a population's. "
+    "All over the size of the batch, median over seeds (thin: each seed)."
 )
 EXPECTED = (
     "The gap falls as one over the batch (WJ2) and with the discrepancies (WJ3); successive test losses differ more by "

@@ -303,6 +303,7 @@ def test_defaults_are_torchs_kernels_bit_for_bit() -> None:
         ({"domains": 3}, "norm.domains=3: needs norm.per=domain"),
         ({"per": "domain", "domains": 0}, "norm.domains=0: must be at least 1"),
         ({"frozen_after": 0}, "norm.frozen_after=0: must be at least 1, or null"),
+        ({"frozen_after": 2, "statistics": "running"}, "norm.frozen_after=2: needs norm.statistics=batch"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], line: str) -> None:

@@ -29,12 +29,15 @@ LAYERED = (
     "unit_update_angle",
     "weight_norm",
 )
+LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
 PLACE = "model.placement"
+OTHER_TESTS = ("population", "train_mode")
+WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -115,6 +118,8 @@ class MadeUp:
         if not regression:
             tested = ("test", "test_first", "test_first, domain", "test, domain")
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
+            made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
+            made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]

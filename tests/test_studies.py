@@ -20,6 +20,7 @@ import experiments
 from analysis import figures, studies
 from analysis.claims import Claim, Comparison, Grid, Term
 from analysis.decide import DIFFERENCE, RATIO, Identity, Region, Spread
+from analysis.decide.ranks import RankOverFamilies
 from analysis.errors import WrongInput
 from analysis.folders import find_runs
 from analysis.ledger import judge
@@ -45,12 +46,17 @@ MARGIN = 0.02
 
 # Between them all that the suite's probes can be asked to record.
 PROBED = ("probes=standard", "probes.at=[0,1]", "probes.use.theory.curvature=true", "probes.use.landscape.random=8")
+WEIGHED = "train_mode: {statistics: batch}, " + ", ".join(
+    f"{half}_{weight}: {{statistics: {{name: weighed, weight: {weight / 100}}}}}"
+    for half in ("choosing", "judging")
+    for weight in (0, 2, 5, 10, 20, 30)
+)
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}}",
+        f"+evaluation.kinds={{folded: {{statistics: folded}}, taken_out: {{statistics: taken_out}}, {WEIGHED}}}",
     ),
     ("norm=none", "probes.use.landscape.limit=difference"),
 )
@@ -127,7 +133,9 @@ def given(comparison: Comparison, claim: Claim, effect: float) -> tuple[Runs, Co
     trained, facts = configurations(comparison, claim)
     wobble = 1 + 1e-5 * np.arange(-3, 3)
     pairs = len(comparison.terms) // 2
-    if comparison.kind.unit == "fraction":
+    if isinstance(comparison.kind, RankOverFamilies):
+        numbers = [number * wobble for arm in range(1, pairs + 1) for number in (arm, effect * arm)]
+    elif comparison.kind.unit == "fraction":
         numbers = [number * wobble for number in (1 + 2 * effect, 1.0, 3.0)]
     elif comparison.kind.unit == "count":  # so many of the seeds
         numbers = [np.where(np.arange(SEEDS) < round(effect * SEEDS), np.inf, -np.inf)]
@@ -142,7 +150,11 @@ def given(comparison: Comparison, claim: Claim, effect: float) -> tuple[Runs, Co
 @pytest.mark.parametrize(("claim", "comparison"), partly(COMPARED, 6))
 def test_a_threshold_decides_where_it_lies(claim: Claim, comparison: Comparison, declared: Declared) -> None:
     """Two per cent inside is supported, two per cent outside is contradicted, at each end of each region."""
-    found = edges(comparison.region) if comparison.kind.unit != "count" else [(0.0, None), (1.0, None)]
+    found = edges(comparison.region)
+    if comparison.kind.unit == "count":
+        found = [(0.0, None), (1.0, None)]
+    if isinstance(comparison.kind, RankOverFamilies):  # of few arms there are few ranks: all in order, or all reversed
+        found = [(1.0, None), (-1.0, None)]
     assert found, "a region without an end decides nothing"
     for effect, inside in found:
         inside = comparison.region.holds(effect) if inside is None else inside

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from analysis import statistics
-from analysis.drawing.axes import ABOVE, LEVELS, NOTE, in_series, log_ticks, say
+from analysis.drawing.axes import ABOVE, LEVELS, NOTE, in_series, log_ticks, say, short
 from analysis.drawing.panel import TRAINING, Band, Curve, Panel, drawable
 from analysis.measures import learnt_share
 from analysis.select import Setting
@@ -193,8 +193,9 @@ def foot(panels: Sequence[Panel], last: Axes) -> None:
         last.set_xlim(first / pad, end * pad)
         log_ticks(last.xaxis)
         return
-    last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    whole = all((own == np.round(own)).all() for own in steps)  # as steps are, and radii of attacks are not
+    last.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+    last.xaxis.set_major_formatter(FuncFormatter((lambda step, _: f"{step:,.0f}") if whole else short))
     if steps:  # a published curve that goes on beyond our last step does not squeeze ours
         pad = 0.025 * (end - first) or 1
         last.set_xlim(first - pad, end + pad)

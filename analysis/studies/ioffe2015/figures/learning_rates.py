@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.drawing.best_rate import RATE
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Curve, Over, Panel, Scale, curve, panel
 from analysis.drawing.settings import drawn_settings
@@ -14,7 +15,7 @@ from analysis.runs import Runs
 from analysis.select import Setting
 from analysis.standard import ACCURACY, LOSS, SPEED
 from analysis.studies.ioffe2015.claims import TRAINS
-from analysis.studies.ioffe2015.figures._rates import RATE, WANTED, arms
+from analysis.studies.ioffe2015.figures._rates import WANTED, arms
 from analysis.usable import usable
 
 TITLE = "Training over the learning rate (Ioffe & Szegedy 2015, section 3.3)"

@@ -45,9 +45,9 @@ _RUNNING = _tuned(matched("noise", NOISY))
 CLAIMS = (
     Claim(
         name="GA1",
-        statement="On inputs with Gaussian noise, batch normalisation has an accuracy that is lower by five points or "
-        "more.",
-        source=f"{_SOURCE}, table 1 and the numbers of its code (ResNet-110, CIFAR-10: 59.0 against 76.3 %)",
+        statement="On inputs with Gaussian noise, batch normalisation has an accuracy that is lower by five points "
+        "or more.",
+        source=f"{_SOURCE}, the numbers of its code (ResNet-110, CIFAR-10: 59.0 against 76.3 %)",
         about=_ABOUT,
         comparisons=(lower("noise", NOISY, 0.590 - 0.763),),
         remark="Each arm at its own best rate. Arms differ in how far they come: so at equal accuracy on clean inputs, "
@@ -58,9 +58,9 @@ CLAIMS = (
     ),
     Claim(
         name="GA2",
-        statement="After projected gradient ascent, batch normalisation has an accuracy that is lower by five points or "
-        "more.",
-        source=f"{_SOURCE}, table 1 and the numbers of its code (ResNet-110, CIFAR-10: 8.5 against 38.1 %)",
+        statement="After projected gradient ascent, batch normalisation has an accuracy that is lower by five points "
+        "or more.",
+        source=f"{_SOURCE}, the numbers of its code (ResNet-110, CIFAR-10: 8.5 against 38.1 %)",
         about=_ABOUT,
         comparisons=(
             lower("pgd", ATTACKED, 0.085 - 0.381),
@@ -68,8 +68,8 @@ CLAIMS = (
             lower("pgd_wide", "inputs attacked in one and a half times the radius", decides=False),
         ),
         remark="20 steps from a random start in the ball in which the plain network keeps about half of its clean "
-        "accuracy, by the largest change of a pixel. Gradients could be masked; that more steps, or other attacks, find "
-        "no more is not asked.",
+        "accuracy, by the largest change of a pixel. Gradients could be masked; whether more steps, or other attacks, "
+        "find more is not asked.",
         figure="robustness",
         experiment="galloway2019/robustness",
         intervention=True,
@@ -78,7 +78,7 @@ CLAIMS = (
         name="GA3",
         statement="Statistics of the noisy batch, in place of those of clean training batches, make up for a tenth or "
         "more of what batch normalisation loses on noisy inputs.",
-        source="Benz, Zhang & Kweon 2021, section 4",
+        source="Benz, Zhang, Karjauv & Kweon 2021, arXiv:2010.03630",
         about=_ABOUT,
         comparisons=(
             fraction(Term.of("batch", _BATCH), Term.of("batch", _RUNNING), Term.of("none", _RUNNING), low=SHARE),

@@ -26,8 +26,8 @@ CAPTION = (
     "of projected gradient ascent, in units from black to white; 0: clean inputs."
 )
 EXPECTED = (
-    "With BN the accuracy is lower on noisy (GA1) and on attacked inputs (GA2); with the noisy batch's statistics it is "
-    "higher again (GA3)."
+    "With BN the accuracy is lower on noisy (GA1) and on attacked inputs (GA2); with the noisy batch's statistics it "
+    "is higher again (GA3)."
 )
 SHOWN = {
     "noise": "accuracy on noisy inputs",

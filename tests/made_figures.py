@@ -24,6 +24,14 @@ OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+EVALUATIONS = {
+    "noise": "running statistics, noise(deviation=0.25) inputs",
+    "noise_batch": "batch statistics, noise(deviation=0.25) inputs",
+    "pgd": "running statistics, pgd(radius=0.1, steps=20) inputs",
+    "folded": "folded statistics",
+    "taken_out": "taken_out statistics",
+}
+"""Further evaluations of the test set: label, and what the records say of them."""
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -90,7 +98,7 @@ class MadeUp:
                 values = np.where(np.arange(count) % 2, math.nan, math.inf)
             if metric == "accuracy":
                 values = 1 / (1 + values)
-            kept = {"layer": None, "x": math.nan} | dims
+            kept = {"layer": None, "x": math.nan, "point": "before"} | dims
             return pd.DataFrame(
                 {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
             )
@@ -103,6 +111,11 @@ class MadeUp:
         made += [rows("some", "data_loss", "fixed", unit, 1)]
         if not regression:
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
+            made += [
+                rows("training", metric, f"test, {label}", "1", 1, point=point)
+                for label, point in EVALUATIONS.items()
+                for metric in ("accuracy", "data_loss")
+            ]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]

@@ -44,14 +44,25 @@ MARGIN = 0.02
 
 # Between them all that the suite's probes can be asked to record.
 PROBED = ("probes=standard", "probes.at=[0,1]", "probes.use.theory.curvature=true", "probes.use.landscape.random=8")
+CHANGED = ", ".join(
+    f"{label}: {{statistics: {statistics}, inputs: {inputs}}}"
+    for label, statistics, inputs in (
+        ("noise", "running", "noise"),
+        ("noise_batch", "batch", "noise"),
+        ("pgd_half", "running", "{name: pgd, radius: 0.04}"),
+        ("pgd", "running", "{name: pgd, radius: 0.08}"),
+        ("pgd_wide", "running", "{name: pgd, radius: 0.12}"),
+    )
+)
+"""Evaluations on changed inputs."""
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}}",
+        f"+evaluation.kinds={{folded: {{statistics: folded}}, taken_out: {{statistics: taken_out}}, {CHANGED}}}",
     ),
-    ("norm=none", "probes.use.landscape.limit=difference"),
+    ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )
 """Overrides of small real runs."""
 

@@ -35,6 +35,7 @@ NORMS = [
     "cosine",
 ]
 NORMS += ["noise norm.correlation_time=5", "batch norm.per=ghost norm.ghost_size=4"]
+NORMS += ["batch norm.statistics=running", "batch norm.statistics=population"]
 OPTIMISERS = {
     "sgd": [],
     "momentum": ["optim.momentum=0.9", "optim.schedule=cosine", "optim.weight_decay=1e-3"],

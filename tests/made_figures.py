@@ -30,6 +30,7 @@ EVALUATIONS = {
     "pgd": "running statistics, pgd(radius=0.1, steps=20) inputs",
     "folded": "folded statistics",
     "taken_out": "taken_out statistics",
+    "whole_set": "population(batches=all) statistics",
 }
 """Further evaluations of the test set: label, and what the records say of them."""
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")

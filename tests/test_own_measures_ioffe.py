@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.drawing.best_rate import at_best_rate
+from analysis.drawing.rates import at_best_rate
 from analysis.measures import Measure, final
 from analysis.runs import Runs
 from analysis.studies.ioffe2015 import own_measures as own

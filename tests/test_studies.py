@@ -55,12 +55,16 @@ CHANGED = ", ".join(
     )
 )
 """Evaluations on changed inputs."""
+OTHER_STATISTICS = (
+    "folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
+    "whole_set: {statistics: {name: population, batches: all}}"
+)
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        f"+evaluation.kinds={{folded: {{statistics: folded}}, taken_out: {{statistics: taken_out}}, {CHANGED}}}",
+        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}}}",
     ),
     ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )

@@ -4,7 +4,7 @@ from analysis.studies import Study
 
 STUDY = Study(
     title="Batch Normalization is a Cause of Adversarial Vulnerability",
-    source="Galloway, Golubeva, Tanay, Moussa & Taylor 2019, arXiv:1905.02161; Benz et al. 2021, WACV, arXiv:2010.03630",
+    source="Galloway, Golubeva, Tanay, Moussa & Taylor 2019, arXiv:1905.02161; Benz et al. 2021, arXiv:2010.03630",
     says="Networks with batch normalisation lose more accuracy than others on noisy and on adversarial inputs. It "
     "tilts the decision boundary into directions in which the data hardly vary; and its statistics are those of clean "
     "inputs.",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.drawing.best_rate import RATE, at_best_rate
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Over, Panel, curve, panel
+from analysis.drawing.rates import RATE, at_best_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.measures import Measure, final

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.across import grid_of
-from analysis.drawing.best_rate import RATE
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Over, Panel, curve, panel
+from analysis.drawing.rates import RATE
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs

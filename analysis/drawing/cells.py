@@ -17,7 +17,7 @@ from analysis.drawing.axes import MAP, short
 
 @dataclass(frozen=True)
 class Cells:
-    """One arm's shares in [0, 1]: across [X], up [Y], both ascending; median, least, greatest and number of seeds [Y, X].
+    """One arm's shares in [0, 1]: across [X], up [Y], both ascending; median, least, greatest and seeds [Y, X].
 
     NaN: there is no run. label: what goes up.
     """

@@ -16,7 +16,7 @@ HALF = 0.5
 
 CLAIMS = (
     Claim(
-        name="LU1",
+        name="PN1",
         statement="With few samples, training by the batch's statistics ends at a lower test loss than training by "
         "those of the whole training set.",
         source=f"{_SOURCE}, abstract and experiments with population normalisation",
@@ -32,7 +32,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="LU2",
+        name="PN2",
         statement="A decay of gamma by one constant over M, added to the population's statistics, makes up for half or "
         "more of what the batch's statistics gain.",
         source=f"{_SOURCE}, abstract and its penalty on gamma",
@@ -47,7 +47,7 @@ CLAIMS = (
             )
             for m, decayed in DECAYED.items()
         ),
-        needs_first=("LU1",),
+        needs_first=("PN1",),
         remark=f"The decay (decay / 2) gamma^2, {STRENGTH:g}/M at every M, of the size that the theory gives; how much "
         "of the gap is left is judged. Where there is none there is nothing to make up for.",
         figure="whose_statistics",
@@ -55,7 +55,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="LU3",
+        name="PN3",
         statement="Where no gradient goes through the population's statistics, the test loss is higher than where it "
         "does.",
         source="for comparison: statistics that are constants, as moving averages are",

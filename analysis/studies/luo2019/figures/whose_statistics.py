@@ -21,8 +21,8 @@ CAPTION = (
     "learning rate; median over seeds (thin: each seed)."
 )
 EXPECTED = (
-    "The batch's statistics end at a lower test loss than the population's (LU1), and a decay of gamma by a constant "
-    "over the size of batches makes up for half of it (LU2)."
+    "The batch's statistics end at a lower test loss than the population's (PN1), and a decay of gamma by a constant "
+    "over the size of batches makes up for half of it (PN2)."
 )
 EVALUATION = "whole_set"
 SHOWN: tuple[tuple[str, Measure, Scale], ...] = (

@@ -38,6 +38,15 @@ THEORY += ("gamma_over_sigma_mean",)
 PLACE = "model.placement"
 OTHER_TESTS = ("population", "train_mode")
 WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
+EVALUATIONS = {
+    "noise": "running statistics, noise(deviation=0.25) inputs",
+    "noise_batch": "batch statistics, noise(deviation=0.25) inputs",
+    "pgd": "running statistics, pgd(radius=0.1, steps=20) inputs",
+    "folded": "folded statistics",
+    "taken_out": "taken_out statistics",
+    "whole_set": "population(batches=all) statistics",
+}
+"""Further evaluations of the test set: label, and what the records say of them."""
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -104,7 +113,7 @@ class MadeUp:
                 values = np.where(np.arange(count) % 2, math.nan, math.inf)
             if metric == "accuracy":
                 values = 1 / (1 + values)
-            kept = {"layer": None, "x": math.nan} | dims
+            kept = {"layer": None, "x": math.nan, "point": "before"} | dims
             return pd.DataFrame(
                 {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
             )
@@ -120,6 +129,11 @@ class MadeUp:
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
             made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
             made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
+            made += [
+                rows("training", metric, f"test, {label}", "1", 1, point=point)
+                for label, point in EVALUATIONS.items()
+                for metric in ("accuracy", "data_loss")
+            ]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]

@@ -51,14 +51,29 @@ WEIGHED = "train_mode: {statistics: batch}, " + ", ".join(
     for half in ("choosing", "judging")
     for weight in (0, 2, 5, 10, 20, 30)
 )
+CHANGED = ", ".join(
+    f"{label}: {{statistics: {statistics}, inputs: {inputs}}}"
+    for label, statistics, inputs in (
+        ("noise", "running", "noise"),
+        ("noise_batch", "batch", "noise"),
+        ("pgd_half", "running", "{name: pgd, radius: 0.04}"),
+        ("pgd", "running", "{name: pgd, radius: 0.08}"),
+        ("pgd_wide", "running", "{name: pgd, radius: 0.12}"),
+    )
+)
+"""Evaluations on changed inputs."""
+OTHER_STATISTICS = (
+    "folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
+    "whole_set: {statistics: {name: population, batches: all}}"
+)
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        f"+evaluation.kinds={{folded: {{statistics: folded}}, taken_out: {{statistics: taken_out}}, {WEIGHED}}}",
+        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}, {WEIGHED}}}",
     ),
-    ("norm=none", "probes.use.landscape.limit=difference"),
+    ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )
 """Overrides of small real runs."""
 

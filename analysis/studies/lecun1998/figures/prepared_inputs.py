@@ -8,15 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.over_key import over_key
 from analysis.drawing.panel import Panel, curve, panel
+from analysis.drawing.rates import RATE, at_best_rate, over_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import NORM, Arm, Setting, plain
 from analysis.standard import SPEED
-from analysis.studies.ioffe2015.figures._rates import RATE, at_best_rate
-from analysis.studies.ioffe2015.figures.learning_rates import OVER
 from analysis.studies.lecun1998.claims import INPUTS, LEVEL, TO_LEVEL
 
 TITLE = "Learning from raw, centred, standardised and whitened inputs (LeCun et al. 1998, section 4.3)"
@@ -55,7 +53,7 @@ def compute(runs: Runs) -> Sheet:
     columns = []
     for setting in found.drawn:
         told = ("steps to 90 % training accuracy", SPEED), (f"steps to a loss of {LEVEL:g}", TO_LEVEL)
-        over = [over_key(setting, name, measure, RATE, OVER, scale="log") for name, measure in told]
+        over = [over_rate(setting, name, measure, "log") for name, measure in told]
         columns.append(Column(setting, (_learning(setting), *over)))
     return found.sheet(columns, "no runs from inputs that\nwere prepared in several ways, over learning rates")
 

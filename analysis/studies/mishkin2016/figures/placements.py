@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
+from analysis.drawing.rates import RATE
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.studies.ioffe2015.figures._rates import RATE
 from analysis.studies.ioffe2015.figures.learning_rates import over_rates
 from analysis.studies.mishkin2016.figures._arms import PLACE, arms
 

@@ -157,13 +157,11 @@ def _fixed(entry: Mapping[str, str]) -> str:
 def _unjudged(verdict: Verdict, found: Sequence[Study]) -> dict[str, Any]:
     claim = verdict.claim
     beside = [what for study in found if claim in study.claims for what in study.beside_claim(claim.name)]
-    told: dict[str, Any] = {
+    return {
         "name": claim.name,
         "word": verdict.word,
         "statement": claim.statement,
         "source": claim.source,
-    }
-    return told | {
         "beside": beside,
         "reason": verdict.reason,
         "rule": "" if claim.untestable else claim.rule,

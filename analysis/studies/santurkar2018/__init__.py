@@ -21,8 +21,8 @@ STUDY = Study(
             ("S3", "S4", "S5"),
             "Pawar 2025, a replication: a VGG on CIFAR-10, learning rate 0.035, momentum 0.9, one seed",
             "It tests at 85.3 % with batch normalisation, 83.2 % with noise after it and 81.5 % without, and takes "
-            "1,800, 5,600 and 4,200 steps to 80 %: with noise it trains more slowly than without any, against S4 and in part "
-            "against S3 and S5.",
+            "1,800, 5,600 and 4,200 steps to 80 %: with noise it trains more slowly than without any, against S4 and "
+            "in part against S3 and S5.",
         ),
         Beside(
             ("S10", "S11", "S12"),

@@ -147,10 +147,19 @@ def test_units_are_compared_with_their_start_row_by_row():
         }
         assert min(expected["unit_angle_from_start"]) > 1e-4
         for key, values in expected.items():
-            assert found[f"{key}.{block}"].tolist() == pytest.approx(values, rel=1e-6), (block, key)
+            array = f"channel_norms.{name}" if key == "unit_norm" else f"{key}.{block}"
+            assert found[array].tolist() == pytest.approx(values, rel=1e-6), (block, key)
             assert found[key][place].item() == pytest.approx(sum(values) / len(values), rel=1e-6)
         assert start[f"unit_angle_from_start.{block}"].abs().max() == 0
-    assert not [key for key in build(network, None, {"d": Dynamics()}).fields()["d"] if key.startswith("unit_norm")]
+    fields = {
+        options: build(network, None, {"d": Dynamics(**dict.fromkeys(options, True))}).fields()["d"]
+        for options in ((), ("units",), ("channels", "units"))
+    }
+    assert not [key for key in fields[()] if key.startswith(("unit_norm", "channel_norms"))]
+    assert fields["channels", "units"] == fields["units",]  # here every weight is one of units: no norm is there twice
+    assert sum(
+        "norm" in field["metric"] and "layer" not in field["dims"] for field in fields["units",].values()
+    ) == len(twin.BLOCKS)
 
 
 def test_a_layer_without_trained_weights_is_refused():

@@ -48,10 +48,13 @@ class _Contextual(nn.modules.batchnorm._BatchNorm):
 class BatchNorm1d(_Contextual, nn.BatchNorm1d):
     """torch's for vectors, see :class:`_Contextual`."""
 
+    holds_all = True  # nothing beside parameters, buffers and the context: see probes.engine.hooks.torchs_own
+
 
 class BatchNorm2d(_Contextual, nn.BatchNorm2d):
     """torch's for images, see :class:`_Contextual`."""
 
+    holds_all = True
     _values_of = "channel"
 
 

@@ -71,7 +71,9 @@ def runs(anew: float, samples: float, *, redrawn: float = 1.0) -> Any:
                 at = reach[arm.name] * slower * (1 + 0.001 * seed)
                 for evaluation, late in ((None, 1.0), (OFF, 1.0), (REDRAWN, redrawn if "noise" in arm.name else 1.0)):
                     rows += [
-                        row(run, step, "data_loss", LEVEL * math.exp(1 - step / (at * late)), batch=batch_of(evaluation))
+                        row(
+                            run, step, "data_loss", LEVEL * math.exp(1 - step / (at * late)), batch=batch_of(evaluation)
+                        )
                         for step in range(0, 100, 2)
                     ]
     return made(rows, trained, facts)

@@ -34,7 +34,11 @@ NORMS = [
     "whitening",
     "cosine",
 ]
-NORMS += ["noise norm.correlation_time=5", "noisy_batch norm.noise_per=sample", "batch norm.per=ghost norm.ghost_size=4"]
+NORMS += [
+    "noise norm.correlation_time=5",
+    "noisy_batch norm.noise_per=sample",
+    "batch norm.per=ghost norm.ghost_size=4",
+]
 OPTIMISERS = {
     "sgd": [],
     "momentum": ["optim.momentum=0.9", "optim.schedule=cosine", "optim.weight_decay=1e-3"],

@@ -49,7 +49,8 @@ RUNS = (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}}",
+        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
+        "noise_off: {statistics: batch, data: training}, noise_redrawn: {statistics: redrawn, data: training}}",
     ),
     ("norm=none", "probes.use.landscape.limit=difference"),
 )

@@ -103,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     table = commands.add_parser("table", help="all numbers of all runs as one table")
     table.set_defaults(command=_table)
+    explanations = commands.add_parser("studies", help="write the page of all explanations, from results that are kept")
+    explanations.set_defaults(command=_studies)
+    explanations.add_argument("--results", type=Path, metavar="DIR", default=Path("results"), help="default: results")
+    explanations.add_argument("--out", type=Path, metavar="DIR", default=Path("docs"), help="default: docs")
     for command in (figures, report, card):
         command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
@@ -196,6 +200,19 @@ def _figures(arguments: argparse.Namespace) -> int:
         for path in figures.write(name, runs, arguments.out or arguments.runs[0] / "figures", module):
             print(path)
     return _named(damaged)
+
+
+def _studies(arguments: argparse.Namespace) -> int:
+    from analysis import explanations, studies, tiles
+    from analysis.files import replace
+
+    found, results = studies.load(), explanations.Results.read(arguments.results)
+    pictures: Path = arguments.out.absolute() / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    text = explanations.page(found, results)
+    print(replace(arguments.out.absolute() / "studies.md", lambda path: path.write_text(text)))
+    print(tiles.write_tiles(found, results, pictures / "scoreboard.png"))
+    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

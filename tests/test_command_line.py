@@ -57,7 +57,7 @@ WRONG = {
     "experiment=linear": "experiment=linear: unknown experiment; did you mean 'daneshmand2020/linear' or 'santu",
     "experiment=yang2019/linea": "experiment=yang2019/linea: unknown experiment; did you mean 'yang2019/linear'?",
     "experiment=figure4": "experiment=figure4: unknown experiment; allowed: arora2019/balance, arora2019/decay, ",
-    "scale=laptop": "scale=laptop: unknown scale; allowed: demo, full",
+    "scale=desktop": "scale=desktop: unknown scale; allowed: demo, full, laptop",
     "norm.name=batchh": "norm=batchh: unknown norm; did you mean 'batch'?",
     "optim.lrr=1": "optim.lrr=1: unknown key; did you mean 'lr'?",
     "stepps=10": "stepps=10: unknown key; did you mean 'steps'?",

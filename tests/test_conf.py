@@ -6,6 +6,7 @@ import functools
 import inspect
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,26 @@ def with_setup(path: str) -> list[Any]:
     return [*(file for entry in begun for file in with_setup(entry)), own]
 
 
-@pytest.mark.parametrize(("name", "scale"), partly(itertools.product(EXPERIMENTS, choices("scale")), 2))
+def with_sizes() -> list[tuple[str, str]]:
+    """Every experiment with every scale that it has a size for: named wherever its files name sizes."""
+    found = []
+    for name, scale in itertools.product(EXPERIMENTS, choices("scale")):
+        text = " ".join(OmegaConf.to_yaml(file, resolve=False) for file in with_setup(f"/experiment/{name}"))
+        sizes = re.findall(r"by_scale:\s*\{(.*?)\}\s*\}", text, re.DOTALL)
+        if all(f"{scale}:" in size for size in sizes):
+            found.append((name, scale))
+    return found
+
+
+def test_every_experiment_has_a_demo_and_those_that_the_readme_names_have_a_laptop_size() -> None:
+    sizes = with_sizes()
+    assert {name for name, scale in sizes if scale == "demo"} == set(EXPERIMENTS)
+    assert {"santurkar2018/vgg", "santurkar2018/vgg_controls", "ioffe2015/percentiles"} <= {
+        name for name, scale in sizes if scale == "laptop"
+    }
+
+
+@pytest.mark.parametrize(("name", "scale"), partly(with_sizes(), 2))
 def test_every_experiment_runs_three_steps(
     name: str, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,17 +131,17 @@ def test_every_experiment_runs_three_steps(
 
 def test_a_scale_that_an_experiment_does_not_have_is_one_line_and_one_of_ones_own_composes(tmp_path: Path) -> None:
     (tmp_path / "scale").mkdir()
-    (tmp_path / "scale" / "laptop.yaml").write_text("# @package _global_\nscale: laptop\n")
+    (tmp_path / "scale" / "poster.yaml").write_text("# @package _global_\nscale: poster\n")
     (tmp_path / "experiment" / "mine").mkdir(parents=True)
     (tmp_path / "experiment" / "mine" / "sized.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /data: ${by_scale:{demo:digits, laptop:mnist}}\n"
-        "  - override /model: mlp\n  - _self_\nsteps: ${by_scale:{demo:3, laptop:70}}\n"
+        "# @package _global_\ndefaults:\n  - override /data: ${by_scale:{demo:digits, poster:mnist}}\n"
+        "  - override /model: mlp\n  - _self_\nsteps: ${by_scale:{demo:3, poster:70}}\n"
     )
-    for scale, expected in {"demo": ("digits", 3), "laptop": ("mnist", 70)}.items():
+    for scale, expected in {"demo": ("digits", 3), "poster": ("mnist", 70)}.items():
         config = experiments.compose(["experiment=mine/sized", f"scale={scale}"], tmp_path)
         assert (config.data.name, config.steps) == expected
     for experiment in ("mine/sized", "santurkar2018/linear", "santurkar2018/vgg"):
-        scale = "full" if experiment == "mine/sized" else "laptop"
+        scale = "full" if experiment == "mine/sized" else "poster"
         with pytest.raises(
             WrongInput, match=f"^scale={scale}: the experiment has no such size; .*allowed: demo, "
         ) as told:

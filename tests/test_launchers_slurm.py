@@ -115,14 +115,14 @@ def test_a_preempted_and_a_timed_out_job_go_on_where_they_were(tmp_path: Path) -
 
 
 def test_a_real_time_limit_is_outlived(tmp_path: Path) -> None:
-    """One minute for a longer run: it saves at the warning, is queued again, and ends with the same bits.
+    """Two minutes for a longer run: it saves at the warning, is queued again, and ends with the same bits.
 
     Slurm warns up to a minute early, so that no number of steps lasts just longer than the limit: what makes the run
     slow is gone once it is started again.
     """
     jobs = [*misbehaving(tmp_path), "norm=waits_at_first", "seed=0", "steps=1000", "checkpoint.seconds=3"]  # 400 s
     mine = tmp_path / "runs"
-    limits = ["launcher.minutes=1", "launcher.warning_seconds=20"]
+    limits = ["launcher.minutes=2", "launcher.warning_seconds=20"]
     process = start(*jobs, *SLURM, *limits, runs_dir=mine)
     try:
         _, error = until_it_ends(process, 300)

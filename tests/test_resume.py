@@ -39,6 +39,7 @@ NORMS += [
     "noisy_batch norm.noise_per=sample",
     "batch norm.per=ghost norm.ghost_size=4",
 ]
+NORMS += ["batch norm.statistics=running", "batch norm.statistics=population"]
 OPTIMISERS = {
     "sgd": [],
     "momentum": ["optim.momentum=0.9", "optim.schedule=cosine", "optim.weight_decay=1e-3"],

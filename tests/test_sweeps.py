@@ -15,10 +15,12 @@ import pytest
 
 import experiments
 from experiments.configuration import plain_config
+from experiments.errors import WrongInput
 from experiments.runs.folder import RunFolder
 from experiments.sweeps import plugin
 from experiments.sweeps.job import Job, Standing, list_jobs, seconds_left
 from experiments.sweeps.launchers.local import Local
+from experiments.sweeps.launchers.slurm import Slurm
 from tests.runs import small
 from tests.sweeping import (
     assert_same_results,
@@ -484,3 +486,20 @@ def test_a_worker_that_dies_between_jobs_is_replaced(tmp_path: Path) -> None:
             kill(launcher._started[-1].pid)
             launcher._started[-1].process.join()
     assert sorted(ended) == [(seed, "finished") for seed in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"minutes": 1, "warning_seconds": 20}, "launcher.minutes=1: .* launcher.warning_seconds=20, .*; at least 2$"),
+        ({"minutes": 2}, "launcher.minutes=2: .* launcher.warning_seconds=90, .*; at least 3$"),
+        ({"minutes": 2, "warning_seconds": 60}, "launcher.minutes=2: .*; at least 3$"),
+        ({"warning_seconds": -1}, "launcher.warning_seconds=-1: must be at least 0"),
+    ],
+)
+def test_a_time_limit_within_which_slurm_may_warn_before_the_job_starts_is_refused(
+    options: dict[str, int], line: str, tmp_path: Path
+) -> None:
+    """Slurm warns up to a minute early, and who is warned before it listens is ended."""
+    with pytest.raises(WrongInput, match=f"^{line}"):
+        Slurm(tmp_path, **options)

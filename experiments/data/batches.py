@@ -283,6 +283,19 @@ class Data:
         for place, chosen in enumerate(order.split(self.batch_size)[:batches]):
             yield self._batch(self._training.at(chosen), -1, self._augment, -1 - place)  # as no step of training
 
+    def training_inputs(self) -> Tensor:
+        """The inputs of all training samples, in the order of the data: (training_size, *input_shape).
+
+        Raises:
+            WrongInput: each step sees others, as they are augmented.
+        """
+        if self._augment:
+            raise WrongInput(
+                "data.augment=true: there are no statistics of the whole training set then, as each step changes the "
+                "images anew; choose data.augment=false or norm.statistics=batch"
+            )
+        return self._ready(self._training.inputs)
+
     def fixed_batch(self, size: int) -> Batch:
         """``size`` different training samples, drawn from the seed once and for all, without augmentation.
 

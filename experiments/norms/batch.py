@@ -17,6 +17,7 @@ from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolu
 from probes import statistics
 
 Detached = Literal["none", "mean", "std", "both"]
+Trained = Literal["batch", "running", "population"]
 
 
 class _Contextual(nn.modules.batchnorm._BatchNorm):
@@ -111,6 +112,7 @@ class BatchStatistics(nn.Module):
         scale: bool,
         affine: bool,
         detach: Detached,
+        statistics: Trained,
         ghost_size: int | None,
         domains: int | None,
         running_by_domain: bool,
@@ -121,6 +123,7 @@ class BatchStatistics(nn.Module):
         """Options as of :func:`batch`; ``domains`` is their number, or None where they are not told apart."""
         super().__init__()
         self.units, self.center, self.scale, self.detach = units, center, scale, detach
+        self.statistics = statistics
         self.ghost_size, self.domains, self.running_by_domain = ghost_size, domains, running_by_domain
         self.eps, self.momentum = eps, momentum
         self.place = ""
@@ -142,9 +145,20 @@ class BatchStatistics(nn.Module):
             mean, variance = statistics.held(self.place, running_mean=self.running_mean, running_var=self.running_var)
             rows = self._domains_of(x) if self.running_by_domain else None
             return self._normalised(x, mean, variance, rows)
+        moves = statistics.moves(self.training)
+        if moves and self.statistics == "running":
+            y = self._normalised(x, self.running_mean.clone(), self.running_var.clone(), None)
+            self._track(*self._moments(x.detach(), None), None)
+            return y
+        if moves and self.statistics == "population":
+            mean, variance, values = statistics.population(self.place)
+            self._track(mean, variance, values, None)
+            return self._normalised(x, mean, variance, None)
         groups, members = self._groups(x)
         mean, variance, values = self._moments(x, members)
-        if statistics.moves(self.training):
+        if statistics.gathering() and self.statistics == "population":
+            statistics.gather(self.place, (mean, variance, values))
+        if moves:
             self._track(mean, variance, values, groups)
         return self._normalised(x, mean, variance, members)
 
@@ -222,6 +236,7 @@ class BatchStatistics(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.units}, center={self.center:g}, scale={self.scale}, detach={self.detach}, "
+            f"statistics={self.statistics}, "
             f"ghost_size={self.ghost_size}, domains={self.domains}, eps={self.eps:g}, momentum={self.momentum:g}"
         )
 
@@ -236,6 +251,7 @@ def batch(
     scale: bool = True,
     affine: bool = True,
     detach: Detached = "none",
+    statistics: Trained = "batch",
     per: Literal["batch", "domain", "ghost"] = "batch",
     ghost_size: int | None = None,
     running: Literal["shared", "domain"] = "shared",
@@ -257,6 +273,10 @@ def batch(
         affine: whether there are gamma and beta.
         detach: what of the batch's statistics has no gradient: nothing, the mean that is removed, what is divided by
             (std), or both (Ioffe & Szegedy 2015, section 2).
+        statistics: what training normalises by. The batch's; the running ones as they stand before the batch, which
+            have no gradient and then follow the batch's; or those of the whole training set at the present weights
+            (population normalisation, Luo et al. 2019, arXiv:1809.00846), with gradient through all of it unless
+            ``detach`` says otherwise, which the running ones follow: a pass of the whole set at each step.
         per: which samples share statistics: all of the batch, those of one domain (Irpan 2017), or ``ghost_size``
             consecutive ones (ghost batches, Hoffer et al. 2017, arXiv:1705.08741). The running ones then follow the
             groups' statistics weighed by their sizes, within groups only.
@@ -282,9 +302,13 @@ def batch(
     if per != "domain" and (running, domains) != ("shared", 2):
         key, value = ("running", running) if running != "shared" else ("domains", str(domains))
         raise WrongInput(f"norm.{key}={value}: needs norm.per=domain")
+    if statistics != "batch" and per != "batch":
+        raise WrongInput(f"norm.statistics={statistics}: needs norm.per=batch, not {per}")
+    if statistics == "running" and detach != "none":
+        raise WrongInput(f"norm.detach={detach}: running statistics have no gradient; choose norm.statistics=batch")
     if domains < 1:
         raise WrongInput(f"norm.domains={domains}: must be at least 1")
-    if (center, scale, detach, per) == (True, True, "none", "batch"):
+    if (center, scale, detach, statistics, per) == (True, True, "none", "batch", "batch"):
         cls = BatchNorm2d if is_convolution(layer) else BatchNorm1d
         return cls(units(layer), eps=eps, momentum=momentum, affine=affine, **device_and_dtype(layer))
     return BatchStatistics(
@@ -293,6 +317,7 @@ def batch(
         scale=scale,
         affine=affine,
         detach=detach,
+        statistics=statistics,
         ghost_size=ghost_size,
         domains=domains if per == "domain" else None,
         running_by_domain=running == "domain",

@@ -40,7 +40,8 @@ class BatchAgain:
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
         try:
             with torch.enable_grad(), at_step(self.seed, self.batch.step), in_domain_of(self.batch):
-                output = functional_call(self.network, buffers, (self.batch.inputs,))
+                with self.objective.within(self.network):
+                    output = functional_call(self.network, buffers, (self.batch.inputs,))
                 loss = scalar(self.objective.data_loss(output, self.batch.targets))
         finally:
             after.restore()

@@ -96,7 +96,7 @@ class Probes:
         known = Batches(batches or {}, (inputs, targets))
         source = uncompiled(network)
         self._rates = rates_by_step(learning_rate, optimiser, source)
-        self.shadow = Shadow(network, inputs, dtype)
+        self.shadow = Shadow(network, inputs, dtype, objective.within)
         self.evaluator = Evaluator(self.shadow, objective, seed)
         self._batches = known
         self.view = self.shadow.view

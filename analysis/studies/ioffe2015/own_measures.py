@@ -139,12 +139,24 @@ def growth_exponent() -> Measure:
     return Measure("growth of the bias over time", says, (("bias_norm", "train"),), per_run)
 
 
+def _worst(sizes: pd.Series, run: pd.Series, layer: pd.Series) -> pd.Series:
+    """By run: the greatest over layers and steps; NaN where a layer has numbers and a NaN among them.
+
+    A layer that has no number at all is one that the metric does not speak of.
+    """
+    layers = sizes.groupby([run.astype(str), layer.astype(str)])
+    known = layers.apply(lambda own: float(own.max(skipna=False)) if own.notna().any() else -np.inf)
+    found = known.groupby(level=0).max()  # skips NaN, so those are put back
+    found[known.isna().groupby(level=0).any()] = np.nan
+    return found.replace(-np.inf, np.nan)
+
+
 def greatest(metric: str, name: str) -> Measure:
     """The greatest size of a metric over layers and probed steps."""
 
     def per_run(runs: Runs) -> pd.Series:
-        rows = runs.records(metric, "train").dropna(subset="value")
-        return rows["value"].abs().groupby(rows["run"].astype(str)).max()
+        rows = runs.records(metric, "train")
+        return _worst(rows["value"].abs(), rows["run"], rows["layer"])
 
     says = f"greatest {metric.replace('_', ' ')} over layers and probed steps"
     return Measure(name, says, ((metric, "train"),), per_run)
@@ -164,7 +176,7 @@ def radial_share() -> Measure:
         rows = each_layer(runs, "weight_gradient_product", "weight_norm", "gradient_norm")
         cosine = rows["weight_gradient_product"].abs() / (rows["weight_norm"] * rows["gradient_norm"])
         hidden = rows["layer"] != "head"
-        return cosine[hidden].groupby(rows.loc[hidden, "run"]).max()
+        return _worst(cosine[hidden], rows.loc[hidden, "run"], rows.loc[hidden, "layer"])
 
     says = "greatest |<W, dL/dW>| / (||W|| ||dL/dW||) over hidden layers and probed steps"
     metrics = (("weight_gradient_product", "train"), ("weight_norm", "train"), ("gradient_norm", "train"))

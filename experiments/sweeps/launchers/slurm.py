@@ -26,6 +26,8 @@ from experiments.sweeps.launchers.local import Local
 POLL_SECONDS = 2.0
 PREEMPTION_SECONDS = 300.0
 """After SIGTERM Slurm ends a job within its grace time, and queues it again where it preempted it."""
+EARLY_SECONDS = 60
+"""sbatch's manual on --signal: the signal may be sent up to 60 seconds earlier than asked for."""
 _SUITE = Path(__file__).parents[3]
 
 
@@ -75,6 +77,14 @@ class Slurm:
                 raise WrongInput(f"launcher.{name}={value}: must be above 0")
         if not 0 < gpu_share <= 1:
             raise WrongInput(f"launcher.gpu_share={gpu_share}: must be above 0 and at most 1")
+        if warning_seconds < 0:
+            raise WrongInput(f"launcher.warning_seconds={warning_seconds}: must be at least 0")
+        least = int((warning_seconds + EARLY_SECONDS) // 60) + 1
+        if minutes < least:
+            raise WrongInput(
+                f"launcher.minutes={minutes}: Slurm warns up to {EARLY_SECONDS} seconds before "
+                f"launcher.warning_seconds={warning_seconds}, and would end the job before it starts; at least {least}"
+            )
         try:
             import submitit
         except ImportError as error:

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.ledger import judge
 from analysis.measures import steps_to_learn
@@ -95,6 +96,15 @@ def test_within_a_family_it_is_decided_at_each_ones_best_rate(factor: float, wor
     assert verdict.word == word, verdict.reason
     if word != "no difference":
         assert verdict.parts[0].outcome.effect == pytest.approx(factor, rel=0.02)
+
+
+def test_a_cosine_below_the_panel_is_no_whole_number() -> None:
+    figure = Figure(layout="constrained")
+    steps_over_cosine.draw(steps_over_cosine.compute(runs(1.5)), figure)
+    figure.draw_without_rendering()
+    (axes, *_) = figure.axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert "0.4" in labels, labels
 
 
 def test_the_figure_has_a_point_for_each_and_says_the_rank_correlation() -> None:

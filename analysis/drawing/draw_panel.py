@@ -193,8 +193,9 @@ def foot(panels: Sequence[Panel], last: Axes) -> None:
         last.set_xlim(first / pad, end * pad)
         log_ticks(last.xaxis)
         return
-    last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    whole = all(float(step).is_integer() for own in steps for step in own)  # a cosine is not, and may span less than 1
+    last.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+    last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}" if whole else f"{step:g}"))
     if steps:  # a published curve that goes on beyond our last step does not squeeze ours
         pad = 0.025 * (end - first) or 1
         last.set_xlim(first - pad, end + pad)

@@ -214,6 +214,7 @@ def test_an_image_of_one_pixel_is_refused_where_it_is_all_there_is() -> None:
         ("linear", "noisy_batch", {"r_sigma": -0.5}, "norm.r_sigma=-0.5: must be at least 0"),
         ("linear", "batch_renorm", {"r_max": 0.5}, "norm.r_max=0.5: must be at least 1"),
         ("linear", "batch_renorm", {"warmup": -1}, "norm.warmup=-1: must be at least 0"),
+        ("linear", "batch_renorm", {"ghost_size": 0}, "norm.ghost_size=0: must be at least 1"),
         ("linear", "none", {"eps": 1e-5}, "norm.eps=1e-05: unknown option; it has none"),
         ("linear", "instance", {}, "norm=instance: does not fit a Linear: it normalises each channel"),
         ("convolution", "group", {"groups": 3}, r"norm.groups=3: does not divide the 8 units of a Conv2d.*1, 2, 4, 8$"),

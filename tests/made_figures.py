@@ -154,6 +154,8 @@ class MadeUp:
             made += [layered(f"{metric}_after_normalisation") for metric in (*MOMENTS, "mean")]
         if "batch" in norm:
             made += [layered(metric) for metric in THEORY]
+        if depth:
+            made.append(rows("representations", "cosine_mean_output", "train", "1", len(names), layer=names))
         return made
 
     def _arrays(self, run: str, norm: str, steps: Sequence[int]) -> None:

@@ -99,7 +99,7 @@ def test_halfway_back_to_none_is_where_drift_matters(
 def test_the_figure_has_a_panel_for_each_way_and_a_curve_for_each_arm() -> None:
     sheet = steps_by_noise.compute(runs(25.0, 12.0))
     (column,) = sheet.columns
-    assert [panel.name.partition("\n")[2] for panel in column.panels] == list(steps_by_noise.MEASURED.values())
+    assert [panel.name for panel in column.panels] == list(steps_by_noise.MEASURED.values())
     for panel in column.panels:
         assert {curve.norm for curve in panel.curves} == {arm.name for arm in ARMS}
         (anew,) = (curve for curve in panel.curves if curve.norm == "noise drawn anew")

@@ -66,12 +66,13 @@ OTHER_STATISTICS = (
     "folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
     "whole_set: {statistics: {name: population, batches: all}}"
 )
+NOISE = "noise_off: {statistics: batch, data: training}, noise_redrawn: {statistics: redrawn, data: training}"
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}, {WEIGHED}}}",
+        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}, {WEIGHED}, {NOISE}}}",
     ),
     ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )

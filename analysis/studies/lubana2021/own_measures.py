@@ -1,4 +1,4 @@
-"""How alike samples are at initialisation, and what that says of the steps that training takes."""
+"""How alike samples are at initialisation, and the steps that this foretells."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ def initial_cosine() -> Measure:
     return Measure("initial cosine", says, ((COSINES, "train"),), per_run)
 
 
-def foretold(steps: BySeed, cosine: BySeed, key: str) -> Across:
-    """Logarithm of the factor by which steps grow from the least to the greatest cosine over the key's values.
+def foretold(steps: BySeed, cosine: BySeed, key: str, *, greatest: bool) -> Across:
+    """Steps at the greatest (or the least) cosine over the key's values, by a line through log steps over the cosine.
 
-    It is the least-squares slope of log steps on the cosine, over the values of one seed, times the range of the
-    cosine; below 0 they fall. Where the steps of a value are only a bound, so is the factor.
+    The line is the least-squares one through all values of one seed, so that the ratio of the two ends is the factor
+    by which steps grow over the range of the cosine. Where the steps of a value are only a bound, so is the end.
 
     Args:
         steps: of a seed at a value of the key.
         cosine: of the same.
         key: what differs between the values; it need not be a number.
+        greatest: which end.
     """
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
@@ -48,17 +49,19 @@ def foretold(steps: BySeed, cosine: BySeed, key: str) -> Across:
         x = alike.number.to_numpy(float)
         with np.errstate(all="ignore"):  # of one cosine alone there is no slope
             x = x - x.mean(axis=1, keepdims=True)
-            weights = x / np.square(x).sum(axis=1, keepdims=True) * np.ptp(x, axis=1, keepdims=True)
+            end = (x.max if greatest else x.min)(axis=1, keepdims=True)
+            weights = 1 / x.shape[1] + end * x / np.square(x).sum(axis=1, keepdims=True)
             number, low, high = (np.log(table.to_numpy(float)) for table in counted[:3])
             ends = {
-                "number": (weights * number).sum(axis=1),
-                "low": (weights * np.where(weights > 0, low, high)).sum(axis=1),
-                "high": (weights * np.where(weights > 0, high, low)).sum(axis=1),
+                "number": np.exp((weights * number).sum(axis=1)),
+                "low": np.exp((weights * np.where(weights > 0, low, high)).sum(axis=1)),
+                "high": np.exp((weights * np.where(weights > 0, high, low)).sum(axis=1)),
             }
         return pd.DataFrame(ends, counted.number.index)
 
+    which = "greatest" if greatest else "least"
     says = (
-        f"least-squares slope of log {steps.name} on the {cosine.name}, times the range of the {cosine.name} "
+        f"at the {which} {cosine.name}, by the least-squares line through log {steps.name} over it "
         f"({steps.says}; {cosine.says})"
     )
-    return Across(key, f"log factor of {steps.name} over the {cosine.name}", says, (steps, cosine), reduce)
+    return Across(key, f"{steps.name}, foretold at the {which} {cosine.name}", says, (steps, cosine), reduce)

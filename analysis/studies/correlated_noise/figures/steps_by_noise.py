@@ -28,7 +28,7 @@ EXPECTED = (
     "of each sample (CN3)."
 )
 RATES = Over("learning_rate", "learning rate", log=True)
-MEASURED = {None: "on its mini-batches", OFF: "noise off", REDRAWN: "noise drawn afresh"}
+MEASURED = {None: "steps, on mini-batches", OFF: "steps, noise off", REDRAWN: "steps, noise afresh"}
 FEWEST = 3
 """Learning rates, of a range."""
 
@@ -73,7 +73,7 @@ def _panel(setting: Setting, evaluation: str | None, told: str) -> Panel:
         ).dropna()
         curves += [curve(arm, frame, setting, over=RATES)] if len(frame) else []
     return panel(
-        f"steps to {LEVEL:g} nats\n{told}",
+        told,
         setting,
         unit="1",
         scale="log",

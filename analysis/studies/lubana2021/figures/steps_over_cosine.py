@@ -19,8 +19,8 @@ from analysis.usable import usable
 TITLE = "Steps to learn, by how alike samples are at initialisation"
 CAPTION = (
     "First step with 90 % training accuracy, over the mean cosine of pairs of samples after the last hidden layer at "
-    "initialisation (median over seeds); one point for each normalisation and seed, thick: the median; a run that has "
-    "ended without it counts its whole length."
+    "initialisation: a point for each normalisation, both medians over seeds; a run that has ended without it counts "
+    "its whole length."
 )
 EXPECTED = "The more alike samples are, the more steps (LU1, within one family; over families it is shown, not judged)."
 ALIKE = Over("initial_cosine", "mean cosine at initialisation")

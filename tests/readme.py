@@ -38,6 +38,8 @@ def mine(tmp_path: Path) -> Path:
         "experiment/statistics.yaml": block("slow statistics:"),
         "steady2026/__init__.py": block("STUDY = Study("),
         "steady2026/claims.py": block("CLAIMS = ("),
+        "steady2026/figures/__init__.py": "",
+        "steady2026/figures/loss_by_momentum.py": block('EXPECTED = "One curve for both'),
     }
     for name, text in files.items():
         target = tmp_path / "mine" / name
@@ -53,7 +55,10 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def typed(*arguments: str, cwd: Path, module: str = "experiments") -> str:
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        code = importlib.import_module(MAIN[module]).main()
+        try:
+            code = importlib.import_module(MAIN[module]).main()
+        except SystemExit as end:  # as --help ends
+            code = end.code
         captured = capsys.readouterr()
         assert code == 0, captured.err
         return captured.out

@@ -194,6 +194,7 @@ def foot(panels: Sequence[Panel], last: Axes) -> None:
     if panels[-1].cells:
         return
     steps = [c.steps for panel in panels for c in panel.all_curves() if len(c.steps)]
+    steps += [line.steps for panel in panels for line in panel.expected if panel.closed]
     first, end = min((s.min() for s in steps), default=0), max((s.max() for s in steps), default=1)
     if panels[-1].over.log and first > 0:
         pad = (end / first) ** 0.025 if end > first else 2.0

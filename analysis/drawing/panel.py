@@ -108,6 +108,7 @@ class Panel:
     windows: tuple[tuple[str, float, float], ...] = ()  # of an arm, from step to step: where it is compared
     notes: tuple[str, ...] = ()
     missing: str | None = None  # what is not there, where there is nothing to draw
+    closed: bool = False  # whether the lines that a theory predicts go round, and are seen whole
     context: bool = False  # shown for orientation: a figure that has nothing else is empty
     cells: Cells | None = None  # a map, in place of curves
 

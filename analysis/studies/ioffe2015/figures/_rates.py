@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.runs import Runs
-from analysis.select import Arm
+from analysis.select import Arm, known_and_norms
 from analysis.studies.ioffe2015.claims.training import DEVIATION_DETACHED, MEAN_DETACHED
 
 PLAIN = ("none", "batch")
@@ -13,9 +13,4 @@ WANTED = (*PLAIN, *(arm.name for arm in DETACHED))
 
 def arms(runs: Runs) -> list[Arm]:
     """Every normalisation of these runs, those with detached statistics under the names that claims give them."""
-    known = {run: arm for arm in DETACHED for run in arm.runs(runs)}
-    found: dict[str, Arm] = {}
-    for run in runs.each.index:
-        label = runs.label_of(run)
-        found.setdefault(label, known.get(run, Arm.norm(label)))
-    return list(found.values())
+    return known_and_norms(runs, DETACHED)

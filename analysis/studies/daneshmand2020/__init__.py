@@ -18,6 +18,7 @@ STUDY = Study(
         "daneshmand2020/relu",
         "daneshmand2020/tanh",
         "daneshmand2020/trained",
+        "daneshmand2020/shift",
     ),
     beside=(
         Beside(

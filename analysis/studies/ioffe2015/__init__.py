@@ -22,6 +22,7 @@ STUDY = Study(
         "ioffe2015/inference",
         "ioffe2015/singular_values",
         "ioffe2015/few_samples",
+        "ioffe2015/shift",
     ),
     published=({"model": "mlp_ioffe_szegedy", "data": "mnist", "optim.batch_size": 60, "steps": 50000},),
     beside=(

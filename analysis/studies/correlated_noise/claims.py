@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from analysis.across import Across, best
-from analysis.claims import Claim, Comparison, Term, alike, fraction, in_forms, less, more
+from analysis.claims import BySeed, Claim, Comparison, Term, alike, fraction, in_forms, less, more
 from analysis.measures import drift
 from analysis.select import Arm
 from analysis.shifts import both_shifts
@@ -40,7 +40,7 @@ _LOGS = {"noise off": tuned(OFF, log=True), "noise drawn afresh": tuned(REDRAWN,
 _JUMPS = drift("mean", batch="train", since="step", relative=True, name="change of means in deviations")
 
 
-def _half(measure: Across) -> Comparison:
+def _half(measure: BySeed) -> Comparison:
     return fraction(Term.of(ANEW, measure), Term.of(BATCH, measure), Term.of(NONE, measure), low=0.5)
 
 

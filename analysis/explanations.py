@@ -146,7 +146,7 @@ def spell(seconds: float) -> str:
 
 def page(found: Sequence[Study], results: Results) -> str:
     """The page, as Markdown."""
-    sections = [_section(study, results) for study in found]
+    sections = [_section(study, results, heading(study, found)) for study in found]
     return "\n".join([_head(found, results), *sections])
 
 
@@ -168,7 +168,8 @@ def _head(found: Sequence[Study], results: Results) -> str:
         counts = Counter(told.word for told in results.of(study))
         judged = {told.claim for told in results.of(study)}
         left = sum(claim.name not in judged for claim in study.claims)
-        cells = [f"[{short(study)}](#{anchor(short(study))})", _cell(study.title)]
+        own = heading(study, found)
+        cells = [f"[{own}](#{anchor(own)})", _cell(study.title)]
         cells += [str(counts[word] or "") for word in COUNTED] + [f"{left} of {len(study.claims)}" if left else ""]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", ", ".join(f"{MARKS[word]} {word}" for word in COUNTED) + "; those that lean are counted with them."]
@@ -181,8 +182,14 @@ def _head(found: Sequence[Study], results: Results) -> str:
 COUNTED = tuple(word for word in MARKS if word not in ("not run", "not testable"))
 
 
-def _section(study: Study, results: Results) -> str:
-    lines = [f"## {short(study)}", "", f"*{study.title}.* {study.source}.", "", study.says, ""]
+def heading(study: Study, found: Sequence[Study]) -> str:
+    """What a study is called on the page: its source in short, with its own name where another has that source too."""
+    alone = sum(short(other) == short(study) for other in found) == 1
+    return short(study) if alone else f"{short(study)}, {study.name}"
+
+
+def _section(study: Study, results: Results, head: str) -> str:
+    lines = [f"## {head}", "", f"*{study.title}.* {study.source}.", "", study.says, ""]
     lines += [f"**Predicts:** {study.predicts}", ""]
     own = results.of(study)
     if own:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +50,11 @@ def drawn_from(found: Sequence[Study], results: Results) -> str:
 def draw(found: Sequence[Study], results: Results) -> Figure:
     """The picture: explanations from top to bottom, verdicts from left to right, in the order of `MARKS`."""
     rows = [(_label(study), _words(study, results)) for study in found]
-    lines = [max(1, math.ceil(len(words) / PER_ROW)) for _, words in rows]
-    height = 0.31 * sum(lines) + 0.1 * len(rows)
+    waiting = textwrap.wrap(f"no verdict yet: {', '.join(label for label, words in rows if not words)}", 95)
+    waiting = waiting if not all(words for _, words in rows) else []
+    rows = [(label, words) for label, words in rows if words]
+    lines = [math.ceil(len(words) / PER_ROW) for _, words in rows]
+    height = 0.31 * sum(lines) + 0.1 * len(rows) + 0.19 * len(waiting)
     figure = Figure(figsize=(7.4, height + 0.8))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(0, 7.4), ylim=(-height - 0.7, 0.1))
@@ -60,10 +64,11 @@ def draw(found: Sequence[Study], results: Results) -> Figure:
         axes.text(0.05, top - 0.15, label, va="center", fontsize=9.5)
         for place, (word, standing) in enumerate(words):
             _tile(axes, 2.05 + 0.24 * (place % PER_ROW), top - 0.15 - 0.31 * (place // PER_ROW), word, standing)
-        if not words:
-            axes.text(2.0, top - 0.15, "no verdict yet", va="center", fontsize=8.5, color="#5a606b", style="italic")
         top -= 0.31 * count + 0.1
         axes.plot((0.05, 7.35), (top + 0.05, top + 0.05), color="#e2dfd8", lw=0.6)
+    for line in waiting:
+        axes.text(0.05, top - 0.1, line, va="center", fontsize=9, color="#5a606b")
+        top -= 0.19
     shown = [word for word in COUNTED if any(word == own for _, words in rows for own, _ in words)]
     for place, word in enumerate(shown):
         x, y = 0.15 + 1.85 * (place % 4), top - 0.2 - 0.26 * (place // 4)
@@ -94,4 +99,4 @@ def _label(study: Study) -> str:
     told = short(study)
     head, _, year = told.rpartition(" ")
     first, *others = re.split(r", | & ", head)
-    return f"{first} et al. {year}" if len(others) > 1 else told
+    return textwrap.shorten(f"{first} et al. {year}" if len(others) > 1 else told, 25, placeholder=" ...")

@@ -138,7 +138,7 @@ def test_the_picture_has_a_tile_for_each_verdict(made: Path) -> None:
     dotted = [patch.get_linestyle() for patch in axes.patches[:3]]
     assert dotted == ["-", ":", "-"]  # what leans is no verdict yet
     none = tiles.draw([STUDY], Results())
-    assert [text.get_text() for text in none.axes[0].texts] == ["Some et al. 2020", "no verdict yet"]
+    assert [text.get_text() for text in none.axes[0].texts] == ["no verdict yet: Some et al. 2020"]
     assert tiles.drawn_from([STUDY], results) != tiles.drawn_from([STUDY], Results())
 
 

@@ -125,23 +125,23 @@ def test_one_that_fails_stops_no_other_and_a_signal_stops_all(
     assert len(called) == 1
 
 
-def several_of(mine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.sweeps.several", "--config-dir", "mine", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=mine, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.long
-def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(mine: Path) -> None:
-    small = ("runs_dir=runs", "launcher.workers=1")
-    listed = several_of(mine, "first", "second", *small, "dry=true")
-    assert "2 experiments, 8 of 8 runs left: about " in listed.stdout, listed.stderr
+def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def typed(*arguments: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["several", "--config-dir", "mine", *arguments, "launcher.workers=1"])
+        assert several.main() == 0
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.chdir(mine)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert typed("first", "second", "dry=true")[0].startswith("2 experiments, 8 of 8 runs left: about ")
     assert not (mine / "runs").exists()
-    first = several_of(mine, "first", *small)
-    assert first.returncode == 0, first.stderr
-    again = several_of(mine, "first", "second", *small)
-    assert again.stdout.splitlines()[0].startswith("2 experiments, 4 of 8 runs left: about ")
-    assert "1 experiment, 4 of 4 runs left: about " in again.stdout
+    typed("first")
+    again = typed("first", "second")
+    assert again[0].startswith("2 experiments, 4 of 8 runs left: about ")
+    assert again[-1].startswith("1 experiment, 4 of 4 runs left: about ")
     states = [json.loads(path.read_text())["state"] for path in (mine / "runs").glob("*/status.json")]
     assert states == ["finished"] * 8
 

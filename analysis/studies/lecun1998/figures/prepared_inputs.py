@@ -16,7 +16,7 @@ from analysis.select import NORM, Arm, Setting, plain
 from analysis.standard import SPEED
 from analysis.studies.ioffe2015.figures._rates import RATE, at_best_rate
 from analysis.studies.ioffe2015.figures.learning_rates import over_rates
-from analysis.studies.lecun1998.claims import INPUTS, LEVEL, TO_LEVEL
+from analysis.studies.lecun1998.claims import CENTRED, INPUTS, LEVEL, TO_LEVEL
 
 TITLE = "Learning from raw, centred, standardised and whitened inputs (LeCun et al. 1998, section 4.3)"
 CAPTION = (
@@ -36,8 +36,9 @@ def arms(runs: Runs) -> list[Arm]:
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         norm, way = runs.label_of(run), runs.value(run, KEY)
-        told = names.get(plain(way), plain(way).replace("_", " "))
-        name = norm if way is None else told if norm == "none" and plain(way) in names else f"{norm} ({told})"
+        known = names | ({"centred": CENTRED.name} if runs.each["task"][run] == "regression" else {})
+        told = known.get(plain(way), plain(way).replace("_", " "))
+        name = norm if way is None else told if norm == "none" and plain(way) in known else f"{norm} ({told})"
         found.setdefault(name, Arm.of(name, {NORM: norm} if way is None else {NORM: norm, KEY: way}))
     return list(found.values())
 
@@ -55,8 +56,18 @@ def compute(runs: Runs) -> Sheet:
     for setting in found.drawn:
         told = ("steps to 90 % training accuracy", SPEED), (f"steps to a loss of {LEVEL:g}", TO_LEVEL)
         over = [over_rates(setting, name, measure, "log", wanted=()) for name, measure in told]
-        columns.append(Column(setting, (_learning(setting), *over)))
+        columns.append(Column(setting, (in_shades(_learning(setting)),), "at the best rate of each"))
+        columns.append(Column(setting, tuple(map(in_shades, over)), "over the learning rate"))
     return found.sheet(columns, "no runs from inputs that\nwere prepared in several ways, over learning rates")
+
+
+def in_shades(made: Panel) -> Panel:
+    """The panel with the ways of preparing inputs in shades, in their order, where it shows nothing else."""
+    order = [arm.name for arm in INPUTS]
+    if not {one.norm for one in made.curves} <= set(order):
+        return made
+    shaded = (replace(one, label=one.norm, shade=order.index(one.norm) / (len(order) - 1)) for one in made.curves)
+    return replace(made, curves=tuple(shaded))
 
 
 def _several(runs: Runs, key: str) -> bool:
@@ -77,4 +88,4 @@ def _learning(setting: Setting) -> Panel:
 
 def draw(data: Sheet, figure: Figure) -> None:
     """One column per setting on an empty figure with constrained layout, whose size is set."""
-    sized(data, figure, across=2, tall=1.3)
+    sized(data, figure, across=4, tall=1.2)

@@ -16,7 +16,7 @@ from analysis.select import NORM, Arm, Setting, plain
 from analysis.standard import SPEED
 from analysis.studies.ioffe2015.figures._rates import RATE, at_best_rate
 from analysis.studies.ioffe2015.figures.learning_rates import over_rates
-from analysis.studies.lecun1998.claims import CENTRED, INPUTS, LEVEL, TO_LEVEL
+from analysis.studies.lecun1998.claims import INPUTS, LEVEL, TO_LEVEL
 
 TITLE = "Learning from raw, centred, standardised and whitened inputs (LeCun et al. 1998, section 4.3)"
 CAPTION = (
@@ -36,9 +36,8 @@ def arms(runs: Runs) -> list[Arm]:
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         norm, way = runs.label_of(run), runs.value(run, KEY)
-        known = names | ({"centred": CENTRED.name} if runs.each["task"][run] == "regression" else {})
-        told = known.get(plain(way), plain(way).replace("_", " "))
-        name = norm if way is None else told if norm == "none" and plain(way) in known else f"{norm} ({told})"
+        told = names.get(plain(way), plain(way).replace("_", " "))
+        name = norm if way is None else told if norm == "none" and plain(way) in names else f"{norm} ({told})"
         found.setdefault(name, Arm.of(name, {NORM: norm} if way is None else {NORM: norm, KEY: way}))
     return list(found.values())
 

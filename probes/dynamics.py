@@ -120,11 +120,11 @@ class Dynamics:
                         CHANNEL_NORMS, "parameter", f"of the rows of {weight}", "train", "before", ("channel",),
                         (layer.name,), None, network.shapes[weight][:1],
                     )  # fmt: skip
-        for weight, layer in _weights(layers) if self.values else ():
+        for weight, name in _weights(layers) if self.values else ():
             shape, need = network.shapes[weight], _values(weight)
             needs.append(need)
             fields[f"{WEIGHT_VALUES}.{weight}"] = Field(
-                WEIGHT_VALUES, "parameter", f"{weight} itself", "train", "before", ("unit", "input"), (layer,), None,
+                WEIGHT_VALUES, "parameter", f"{weight} itself", "train", "before", ("unit", "input"), (name,), None,
                 (shape[0], math.prod(shape[1:])),
             )  # fmt: skip
         if averaged:

@@ -201,6 +201,10 @@ class Data:
         order = torch.randperm(self.test_size, generator=seeded_generator("cpu", "part of the test set"))
         return self._with(_test=self._test.at(order.tensor_split(parts)[part].sort().values.to(self.device)))
 
+    def tested_on_training(self, samples: int) -> Data:
+        """The same data, with the training samples of a fixed batch of that size in the test set's place."""
+        return self._with(_test=self._training.at(self._fixed(samples)))
+
     def trained_in(self, domain: int) -> Data:
         """The same data for populations: of the training samples of one domain, standardised as all are."""
         return self._with(_training=self._training.of(domain))
@@ -301,9 +305,11 @@ class Data:
         """
         if not 1 <= size <= self.training_size:
             raise WrongInput(f"a fixed batch of {size}: must be from 1 to {self.training_size}, the training samples")
+        return self._batch(self._training.at(self._fixed(size)))
+
+    def _fixed(self, size: int) -> Tensor:
         generator = seeded_generator("cpu", self.seed, "fixed batch")
-        chosen = torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
-        return self._batch(self._training.at(chosen))
+        return torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
 
     @functools.cached_property
     def _ready(self) -> Callable[[Tensor], Tensor]:

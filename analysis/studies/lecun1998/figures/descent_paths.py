@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Curve, Expected, Over, Panel, panel
+from analysis.drawing.rates import RATE
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting, plain
-from analysis.studies.ioffe2015.figures._rates import RATE
 from analysis.studies.lecun1998.claims import INPUTS
 from analysis.studies.lecun1998.figures.prepared_inputs import arms, in_shades
 

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Panel, curve, panel
+from analysis.drawing.rates import RATE, at_best_rate, over_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import NORM, Arm, Setting, plain
 from analysis.standard import SPEED
-from analysis.studies.ioffe2015.figures._rates import RATE, at_best_rate
-from analysis.studies.ioffe2015.figures.learning_rates import over_rates
 from analysis.studies.lecun1998.claims import INPUTS, LEVEL, TO_LEVEL
 
 TITLE = "Learning from raw, centred, standardised and whitened inputs (LeCun et al. 1998, section 4.3)"
@@ -54,7 +53,7 @@ def compute(runs: Runs) -> Sheet:
     columns = []
     for setting in found.drawn:
         told = ("steps to 90 % training accuracy", SPEED), (f"steps to a loss of {LEVEL:g}", TO_LEVEL)
-        over = [over_rates(setting, name, measure, "log", wanted=()) for name, measure in told]
+        over = [over_rate(setting, name, measure, "log") for name, measure in told]
         columns.append(Column(setting, (in_shades(_learning(setting)),), "at the best rate of each"))
         columns.append(Column(setting, tuple(map(in_shades, over)), "over the learning rate"))
     return found.sheet(columns, "no runs from inputs that\nwere prepared in several ways, over learning rates")

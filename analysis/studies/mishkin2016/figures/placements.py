@@ -5,11 +5,11 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
+from analysis.drawing.rates import RATE
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.studies.ioffe2015.figures._rates import RATE
-from analysis.studies.ioffe2015.figures.learning_rates import SHOWN, over_rates
+from analysis.studies.ioffe2015.figures.learning_rates import over_rates
 from analysis.studies.mishkin2016.figures._arms import PLACE, arms
 
 TITLE = "Normalisation before and after the activation function (Mishkin et al. 2016)"
@@ -34,9 +34,7 @@ def compute(runs: Runs) -> Sheet:
             len({setting.runs.value(run, key) for run in setting.runs.each.index}) > 1 for key in (PLACE, RATE)
         ),
     )
-    columns = [
-        Column(setting, tuple(over_rates(setting, *shown, wanted=()) for shown in SHOWN)) for setting in found.drawn
-    ]
+    columns = [Column(setting, over_rates(setting)) for setting in found.drawn]
     return found.sheet(columns, "no runs with the normalisation in several places,\nover learning rates")
 
 

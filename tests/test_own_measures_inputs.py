@@ -164,8 +164,8 @@ def test_inputs_are_drawn_at_the_rate_at_which_the_pilots_are_quickest() -> None
                 losses = [1.0 if step < reached else LEVEL / 2 for step in range(60)]
                 rows += [row(run, step, "data_loss", loss) for step, loss in enumerate(losses)]
                 rows += [row(run, step, "accuracy", 1.0 - loss / 2) for step, loss in enumerate(losses)]
-    (column,) = prepared_inputs.compute(made(rows, trained, facts)).columns
-    learning, _, steps = column.panels
+    training, over = prepared_inputs.compute(made(rows, trained, facts)).columns
+    (learning,), (_, steps) = training.panels, over.panels
     assert any(
         "raw at 0.2; whitened at 0.1" in note or "whitened at 0.1; raw at 0.2" in note for note in learning.notes
     )

@@ -17,7 +17,7 @@ from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting, plain
 from analysis.studies.lecun1998.claims import INPUTS
-from analysis.studies.lecun1998.figures.prepared_inputs import arms
+from analysis.studies.lecun1998.figures.prepared_inputs import arms, in_shades
 
 TITLE = "Gradient descent on two weights: raw, centred, standardised and whitened inputs (LeCun et al. 1998)"
 CAPTION = (
@@ -128,7 +128,7 @@ def _panel(setting: Setting, arm: str, paths: Paths) -> Panel:
     loss = bowl(weights) if len(steps) > 1 and bool((np.diff(steps) == 1).all()) else None
     expected = () if loss is None else tuple(_contour(loss, path[0], share, told) for share, told in CONTOURS)
     notes = (f"learning rate {plain(own.value(run, RATE))}",)
-    return panel(name, alone, over=FIRST, curves=(drawn,), expected=expected, closed=True, notes=notes)
+    return in_shades(panel(name, alone, over=FIRST, curves=(drawn,), expected=expected, closed=True, notes=notes))
 
 
 def _contour(loss: Bowl, start: np.ndarray, share: float, told: str) -> Expected:

@@ -54,8 +54,18 @@ def compute(runs: Runs) -> Sheet:
     for setting in found.drawn:
         told = ("steps to 90 % training accuracy", SPEED), (f"steps to a loss of {LEVEL:g}", TO_LEVEL)
         over = [over_rate(setting, name, measure, "log") for name, measure in told]
-        columns.append(Column(setting, (_learning(setting), *over)))
+        columns.append(Column(setting, (in_shades(_learning(setting)),), "at the best rate of each"))
+        columns.append(Column(setting, tuple(map(in_shades, over)), "over the learning rate"))
     return found.sheet(columns, "no runs from inputs that\nwere prepared in several ways, over learning rates")
+
+
+def in_shades(made: Panel) -> Panel:
+    """The panel with the ways of preparing inputs in shades, in their order, where it shows nothing else."""
+    order = [arm.name for arm in INPUTS]
+    if not {one.norm for one in made.curves} <= set(order):
+        return made
+    shaded = (replace(one, label=one.norm, shade=order.index(one.norm) / (len(order) - 1)) for one in made.curves)
+    return replace(made, curves=tuple(shaded))
 
 
 def _several(runs: Runs, key: str) -> bool:
@@ -76,4 +86,4 @@ def _learning(setting: Setting) -> Panel:
 
 def draw(data: Sheet, figure: Figure) -> None:
     """One column per setting on an empty figure with constrained layout, whose size is set."""
-    sized(data, figure, across=2, tall=1.3)
+    sized(data, figure, across=4, tall=1.2)

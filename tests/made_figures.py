@@ -205,6 +205,12 @@ def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
+def in_turn(**options: Any) -> MadeUp:
+    """Runs of mixed batches, and of batches of one domain each."""
+    mixed, turns = (MadeUp(**options, keys={"data.order": order}) for order in ("reshuffled", "alternating"))
+    return mixed + turns
+
+
 def both(**options: Any) -> MadeUp:
     """Runs of both kinds of task."""
     return MadeUp(**options) + MadeUp(**{**options, "regression": True})

@@ -13,7 +13,7 @@ from analysis.studies.irpan2017.own_measures import change, one_of
 
 _IRPAN = "Irpan 2017"
 _DOMAINS = {"data": "two_domains", "data.predict": "class", "data.blend": 1.0}
-_ANY_DOSE = {"data": "two_domains", "data.predict": "class"}
+_ANY_DOSE = {"data": "two_domains", "data.predict": "class", "model": "vgg_small"}
 _WHICH = {"data": "two_domains", "data.predict": "domain"}
 BY_DOMAIN = final("accuracy", "test", statistics="domain")
 BY_POPULATION = final("accuracy", "test", statistics="population")

@@ -19,12 +19,34 @@ ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_co
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
-LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation", "unit_update_angle", "weight_norm")
+LAYERED = (
+    "skew_before_normalisation",
+    "excess_kurtosis_before_normalisation",
+    "ics_l2",
+    "ics_relative",
+    "ics_cosine",
+    "mean_before_normalisation",
+    "unit_update_angle",
+    "weight_norm",
+)
+LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+PLACE = "model.placement"
+OTHER_TESTS = ("population", "train_mode")
+WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
+EVALUATIONS = {
+    "noise": "running statistics, noise(deviation=0.25) inputs",
+    "noise_batch": "batch statistics, noise(deviation=0.25) inputs",
+    "pgd": "running statistics, pgd(radius=0.1, steps=20) inputs",
+    "folded": "folded statistics",
+    "taken_out": "taken_out statistics",
+    "whole_set": "population(batches=all) statistics",
+}
+"""Further evaluations of the test set: label, and what the records say of them."""
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -91,7 +113,7 @@ class MadeUp:
                 values = np.where(np.arange(count) % 2, math.nan, math.inf)
             if metric == "accuracy":
                 values = 1 / (1 + values)
-            kept = {"layer": None, "x": math.nan} | dims
+            kept = {"layer": None, "x": math.nan, "point": "before"} | dims
             return pd.DataFrame(
                 {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
             )
@@ -105,6 +127,13 @@ class MadeUp:
         if not regression:
             tested = ("test", "test_first", "test_first, domain", "test, domain")
             made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
+            made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
+            made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
+            made += [
+                rows("training", metric, f"test, {label}", "1", 1, point=point)
+                for label, point in EVALUATIONS.items()
+                for metric in ("accuracy", "data_loss")
+            ]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
@@ -136,6 +165,7 @@ class MadeUp:
         ]
         for layer in self.layers:
             self._array(run, layer, "singular_values", steps, ("sample", "place"), (2, 6), None)
+            self._array(run, layer, "weight_values", steps, ("unit", "input"), (3, 2), None)
             attrs = {"run": run, "layer": layer, "x": None, "unit": "radian", "batch": "train"}
             angles = np.minimum(self.draw((len(steps), 5)), math.pi)
             coords = {"step": list(steps)}
@@ -209,6 +239,18 @@ def in_turn(**options: Any) -> MadeUp:
     """Runs of mixed batches, and of batches of one domain each."""
     mixed, turns = (MadeUp(**options, keys={"data.order": order}) for order in ("reshuffled", "alternating"))
     return mixed + turns
+
+
+def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs at several rates from inputs prepared in two ways, and with the normalisation in two places."""
+    first, *others = (
+        MadeUp(
+            **{"seeds": 3, **options}, keys={**(keys or {}), "data.standardise": way, PLACE: place, "optim.lr": rate}
+        )
+        for way, place in (("so", "before"), ("otherwise", "before"), ("so", "after"))
+        for rate in (0.05, 0.1)
+    )
+    return sum(others, first)
 
 
 def both(**options: Any) -> MadeUp:

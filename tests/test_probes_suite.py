@@ -44,12 +44,15 @@ VARIANTS = {
     "batch-uncentred": {"center": False, "affine": False},
     "batch-centred": {"scale": False},
     "batch-ghost": {"per": "ghost", "ghost_size": 2},
+    "batch-frozen": {"frozen_after": 2},
+    "batch_renorm-ghost": {"ghost_size": 2},
     "batch-running": {"statistics": "running"},
     "batch-population": {"statistics": "population"},
     "noise-drifting": {"correlation_time": 5.0},
+    "noise-samples": {"noise_per": "sample"},
     "whitening-groups": {"group_size": 3, "detach": "mean"},
 }
-STOPS_GRADIENTS = ("batch_renorm", "batch-detached", "whitening-groups")
+STOPS_GRADIENTS = ("batch_renorm", "batch_renorm-ghost", "batch-detached", "whitening-groups")
 CASES = [
     (kind, norm, reuse)
     for kind, norm, reuse in itertools.product(KINDS, dict.fromkeys([*NORMS.names(), *VARIANTS]), [True, False])

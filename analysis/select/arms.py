@@ -119,6 +119,16 @@ def known_and_others(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
     return list(found.values())
 
 
+def known_and_norms(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
+    """Those of these arms that have a run, in their place among the normalisations of all other runs."""
+    of = {run: arm for arm in known for run in arm.runs(runs)}
+    found: dict[str, Arm] = {}
+    for run in runs.each.index:
+        arm = of.get(run) or Arm.norm(runs.label_of(run))
+        found.setdefault(arm.name, arm)
+    return list(found.values())
+
+
 def _own_options(runs: Runs, group: str) -> dict[str, list[str]]:
     """Choice of a group -> those of its options that other choices lack and in which its own runs differ."""
     by_choice: dict[str, list[str]] = {}

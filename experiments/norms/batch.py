@@ -116,6 +116,7 @@ class BatchStatistics(nn.Module):
         ghost_size: int | None,
         domains: int | None,
         running_by_domain: bool,
+        frozen_after: int | None,
         eps: float,
         momentum: float,
         **factory: Any,
@@ -125,6 +126,7 @@ class BatchStatistics(nn.Module):
         self.units, self.center, self.scale, self.detach = units, center, scale, detach
         self.statistics = statistics
         self.ghost_size, self.domains, self.running_by_domain = ghost_size, domains, running_by_domain
+        self.frozen_after = frozen_after
         self.eps, self.momentum = eps, momentum
         self.place = ""
         self.weight = nn.Parameter(torch.ones(units, **factory)) if affine else None
@@ -141,7 +143,7 @@ class BatchStatistics(nn.Module):
             WrongInput: a group of one value per unit, a ghost size that does not divide the batch, no domains or more
                 of them than there are.
         """
-        if not statistics.of_batch(self.training):
+        if not statistics.of_batch(self.training) or self._frozen():
             mean, variance = statistics.held(self.place, running_mean=self.running_mean, running_var=self.running_var)
             rows = self._domains_of(x) if self.running_by_domain else None
             return self._normalised(x, mean, variance, rows)
@@ -161,6 +163,12 @@ class BatchStatistics(nn.Module):
         if moves:
             self._track(mean, variance, values, groups)
         return self._normalised(x, mean, variance, members)
+
+    def _frozen(self) -> bool:
+        """Whether training has come to where the running statistics stand still and take the batch's place."""
+        if self.frozen_after is None or not statistics.moves(self.training):
+            return False
+        return int(self.num_batches_tracked) >= self.frozen_after
 
     def _groups(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The domain of each group, where they are domains; and each sample's group, None where all are of one."""
@@ -236,8 +244,8 @@ class BatchStatistics(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.units}, center={self.center:g}, scale={self.scale}, detach={self.detach}, "
-            f"statistics={self.statistics}, "
-            f"ghost_size={self.ghost_size}, domains={self.domains}, eps={self.eps:g}, momentum={self.momentum:g}"
+            f"statistics={self.statistics}, ghost_size={self.ghost_size}, domains={self.domains}, "
+            f"frozen_after={self.frozen_after}, eps={self.eps:g}, momentum={self.momentum:g}"
         )
 
 
@@ -256,6 +264,7 @@ def batch(
     ghost_size: int | None = None,
     running: Literal["shared", "domain"] = "shared",
     domains: int = 2,
+    frozen_after: int | None = None,
 ) -> nn.Module:
     """y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance per unit over the batch (and H, W).
 
@@ -284,6 +293,8 @@ def batch(
         running: whether the domains share running statistics or each has its own, which its samples take in
             evaluation mode.
         domains: how many there are.
+        frozen_after: after so many training batches the running statistics stand still and training normalises by
+            them, as evaluation does (Wu & Johnson 2021, arXiv:2105.07576, section 4.2); None: never.
 
     Raises:
         WrongInput: a value out of range, options that do not go together.
@@ -308,7 +319,10 @@ def batch(
         raise WrongInput(f"norm.detach={detach}: running statistics have no gradient; choose norm.statistics=batch")
     if domains < 1:
         raise WrongInput(f"norm.domains={domains}: must be at least 1")
-    if (center, scale, detach, statistics, per) == (True, True, "none", "batch", "batch"):
+    if frozen_after is not None and (frozen_after < 1 or statistics != "batch"):
+        rule = "must be at least 1, or null" if frozen_after < 1 else "needs norm.statistics=batch"
+        raise WrongInput(f"norm.frozen_after={frozen_after}: {rule}")
+    if (center, scale, detach, statistics, per, frozen_after) == (True, True, "none", "batch", "batch", None):
         cls = BatchNorm2d if is_convolution(layer) else BatchNorm1d
         return cls(units(layer), eps=eps, momentum=momentum, affine=affine, **device_and_dtype(layer))
     return BatchStatistics(
@@ -321,6 +335,7 @@ def batch(
         ghost_size=ghost_size,
         domains=domains if per == "domain" else None,
         running_by_domain=running == "domain",
+        frozen_after=frozen_after,
         eps=eps,
         momentum=momentum,
         **device_and_dtype(layer),

@@ -22,8 +22,8 @@ CAPTION = (
     "seeds (thin: each seed)."
 )
 EXPECTED = (
-    "Halves that are normalised apart (separate) lose by running statistics (IR1), a population brings part of it back "
-    "and each domain's own nearly all (IR4); mixed batches (joint) lose by those (IR5)."
+    "Halves that are normalised apart (separate) lose by running statistics (PB1), a population brings part of it back "
+    "and each domain's own nearly all (PB4); mixed batches (joint) lose by those (PB5)."
 )
 GROUPED = "data.grouped_by"
 SOURCES = ("running", "population", "domain", "batch")

@@ -29,6 +29,8 @@ GROUPED = "data.grouped_by"
 SOURCES = ("running", "population", "domain", "batch")
 OVER = Over("statistics", "1 running, 2 population, 3 domain, 4 batch")
 KNOWN = (JOINT, SEPARATE, OWN)
+SHOWN = {"none", "batch", *(arm.name.split()[0] for arm in KNOWN)}
+"""Without those of other orders and normalisations, which `accuracy_by_order` shows."""
 
 
 def arms(runs: Runs) -> list[Arm]:
@@ -50,7 +52,7 @@ def compute(runs: Runs) -> Sheet:
     own = runs.recording("accuracy", "test, domain")
     found = drawn_settings(
         runs,
-        arms=arms(runs),
+        arms=[arm for arm in arms(runs) if "," not in arm.name and arm.name.split()[0] in SHOWN],
         where=lambda setting: bool(own & set(setting.runs.each.index)),
     )
     columns = []

@@ -237,6 +237,12 @@ def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
+def in_turn(**options: Any) -> MadeUp:
+    """Runs of mixed batches, and of batches of one domain each."""
+    mixed, turns = (MadeUp(**options, keys={"data.order": order}) for order in ("reshuffled", "alternating"))
+    return mixed + turns
+
+
 def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     """Runs at several rates from inputs prepared in two ways, and with the normalisation in two places."""
     first, *others = (

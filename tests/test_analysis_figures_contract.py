@@ -19,7 +19,7 @@ from analysis.figures import Runs
 from analysis.select import FACTS
 from analysis.style import house
 from tests.conftest import partly
-from tests.made_figures import MadeUp, both, deep, prepared, scaled
+from tests.made_figures import MadeUp, both, deep, in_turn, prepared, scaled
 
 MATERIAL = {
     "six numbers": lambda: both(norms=("none", "batch"), seeds=1, steps=(0, 10)),
@@ -36,6 +36,7 @@ MATERIAL = {
     "only training": lambda: MadeUp(norms=("none", "batch")).without("landscape", "some"),
     "of several depths": lambda: deep(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
     "of several scales": lambda: scaled(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
+    "in turn": lambda: in_turn(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
     "of several ways and places": lambda: prepared(norms=("none", "batch"), seeds=1, ends={"none": 10}),
     "no matching metric": lambda: nothing_matching(),
     "nothing finite": lambda: MadeUp(norms=("none", "batch"), values=math.nan),
@@ -82,8 +83,8 @@ def filled(name: str, *materials: Runs) -> Any:
 def standard() -> dict[str, tuple[Any, Figure]]:
     """Every figure of the same runs, of both tasks or of several depths, computed and drawn."""
     options: dict[str, Any] = {"norms": ("none", "batch", "noisy_batch", "noise"), "steps": (0, 10, 11, 30)}
-    materials = both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs(), scaled(**options).runs()
-    materials = *materials, prepared(**options).runs()
+    materials: tuple[Runs, ...] = (both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs())
+    materials += (scaled(**options).runs(), in_turn(**options).runs(), prepared(**options).runs())
     computed = {name: filled(name, *materials) for name in figures.names()}
     return {name: (data, drawn(name, data)) for name, data in computed.items()}
 

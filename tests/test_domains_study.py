@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from analysis.across import Across, best, edge
-from analysis.claims import Term, difference
+from analysis.claims import NotRun, Term, difference
 from analysis.figures import Runs
 from analysis.measures import over_training
 from analysis.select import settings
 from analysis.studies.irpan2017.arms import JOINT, OWN, SEPARATE
-from analysis.studies.irpan2017.figures import accuracy_by_statistics, running_averages
+from analysis.studies.irpan2017.figures import accuracy_by_order, accuracy_by_statistics, running_averages
 from analysis.studies.irpan2017.own_measures import change, one_of
 from tests.made_table import BASE, made, row
 
@@ -44,7 +44,8 @@ def test_a_change_is_one_value_minus_another_seed_by_seed() -> None:
         expected = numbers[seed, "alternating", None] - numbers[seed, "reshuffled", None]
         assert found.loc[seed].tolist() == pytest.approx([expected] * 3)
     assert math.isnan(found.loc[2, "number"])
-    assert change(M, KEY, "alternating", "sorted").by_seed(runs_of(numbers))["number"].isna().all()
+    with pytest.raises(NotRun, match="no runs with order sorted"):
+        change(M, KEY, "alternating", "sorted").by_seed(runs_of(numbers))
 
 
 def test_ends_between_which_numbers_lie_are_subtracted_crosswise() -> None:
@@ -126,6 +127,28 @@ def test_accuracies_are_those_of_the_measures_by_arm_and_statistics() -> None:
                 for batch in batches:
                     told = expected.get((batch, places[batch], run))
                     assert told is None or own[places[batch]] == told, (batch, run)
+
+
+def test_orders_are_drawn_seed_by_seed_from_mixed_to_sorted() -> None:
+    orders = {"reshuffled": (None, 1), "alternating": (None, 2), "sorted": ("class", 3), "blocks": (None, None)}
+    trained, facts, rows, expected, draw = {}, {}, [], {}, random.Random(2)
+    for norm in ("batch", "none"):
+        for order, (grouped, place) in orders.items():
+            for seed in range(2):
+                run = f"{norm}-{order}-{seed}"
+                trained[run] = {**BASE, "norm": norm, KEY: order, GROUPED: grouped}
+                facts[run] = {"seed": seed}
+                expected[norm, f"seed {seed}", place] = draw.random()
+                rows += [
+                    row(run, step, "accuracy", expected[norm, f"seed {seed}", place], batch="test") for step in (9, 10)
+                ]
+                rows += [row(run, step, "data_loss", 1.0) for step in (9, 10)]
+    (column,) = accuracy_by_order.compute(made(rows, trained, facts)).columns
+    for curve in column.panels[0].curves:
+        assert curve.steps.tolist() == [1, 2, 3]
+        for seed, values in zip(curve.runs, curve.each, strict=True):
+            assert values.tolist() == [expected[curve.norm, seed, place] for place in (1, 2, 3)]
+    assert len(column.panels[0].curves) == 2
 
 
 def test_averages_are_drawn_by_layer_from_the_last_tenth_of_the_probed_steps() -> None:

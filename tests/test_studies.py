@@ -91,6 +91,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = ["data=two_domains", "norm=batch", "model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40"]
     two += ["optim.batch_size=16", "steps=2", "probes=domains", "probes.every=1", "probes.fixed_batch=32"]
     experiments.run(small(folder, *two, "+evaluation.kinds={domain: {statistics: domain}, batch: {statistics: batch}}"))
+    experiments.run(small(folder, *two, "data.order=alternating"))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1", "model.activation=sigmoid"]
     deep += ["probes=[gradients,representations,dynamics,losses,biases,scaling,activations,jacobian]"]

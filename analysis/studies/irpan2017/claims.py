@@ -13,7 +13,7 @@ from analysis.studies.irpan2017.own_measures import change, one_of
 
 _IRPAN = "Irpan 2017"
 _DOMAINS = {"data": "two_domains", "data.predict": "class", "data.blend": 1.0}
-_ANY_DOSE = {"data": "two_domains", "data.predict": "class"}
+_ANY_DOSE = {"data": "two_domains", "data.predict": "class", "model": "vgg_small"}
 _WHICH = {"data": "two_domains", "data.predict": "domain"}
 BY_DOMAIN = final("accuracy", "test", statistics="domain")
 BY_POPULATION = final("accuracy", "test", statistics="population")
@@ -38,7 +38,7 @@ def _fails(arm: Arm, *, decides: bool = True, all_do: bool) -> Comparison:
 
 CLAIMS = (
     Claim(
-        name="IR1",
+        name="PB1",
         statement="Halves of a batch that are normalised by domain, with shared running averages, test worse than "
         "mixed batches.",
         source=f"{_IRPAN} (2 % lower)",
@@ -54,7 +54,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR2",
+        name="PB2",
         statement="The further the second domain lies from the first, the more is lost.",
         source=f"{_IRPAN}; the dose is ours",
         about=_ANY_DOSE,
@@ -65,7 +65,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR3",
+        name="PB3",
         statement="The halves that are normalised by domain train as well as mixed batches.",
         source=f"{_IRPAN}: training curves look fine",
         about=_DOMAINS,
@@ -76,7 +76,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR4",
+        name="PB4",
         statement="Statistics of each sample's own domain bring back what shared running averages lose, those of a "
         "mixed population less.",
         source=f"{_IRPAN}; Li et al. 2016, arXiv:1603.04779",
@@ -93,7 +93,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR5",
+        name="PB5",
         statement="A network that was trained on mixed batches loses by statistics of each domain's own.",
         source=f"{_IRPAN}: the change of path at test time",
         about=_DOMAINS,
@@ -105,7 +105,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR6",
+        name="PB6",
         statement="With running averages of each domain's own, halves that are normalised by domain test as well as "
         "mixed batches.",
         source=f"{_IRPAN}: variables of each domain's own were best",
@@ -117,7 +117,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR7",
+        name="PB7",
         statement="Test accuracy spreads more over seeds with shared averages of halves that are normalised by domain.",
         source=f"{_IRPAN} (of five seeds)",
         about=_DOMAINS,
@@ -129,30 +129,30 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR8",
+        name="PB8",
         statement="Batches of one domain each, in turn, lower the test accuracy more with batch normalisation than "
         "without, each at its own best learning rate.",
         source=_IRPAN,
         about=_DOMAINS,
         comparisons=(difference(Term.of("batch", TUNED), Term.of("none", TUNED), high=0.0, smallest=POINT),),
         remark=f"What any network forgets in turns is subtracted. {_IMAGES}",
-        figure="accuracy_by_statistics",
+        figure="accuracy_by_order",
         experiment="irpan2017/rates",
         intervention=True,
     ),
     Claim(
-        name="IR9",
+        name="PB9",
         statement="With layer and group normalisation, whose statistics are of single samples, batches of one domain "
         "each change the test accuracy by less than a point.",
         source=_IRPAN,
         about=_DOMAINS,
         comparisons=tuple(value(Term.of(norm, AT_ONE_RATE), low=-POINT, high=POINT) for norm in ("layer", "group")),
         remark=f"At one learning rate, the same for both orders. {_IMAGES}",
-        figure="accuracy_by_statistics",
+        figure="accuracy_by_order",
         experiment="irpan2017/alternatives",
     ),
     Claim(
-        name="IR10",
+        name="PB10",
         statement="Batches of one domain each lower the test accuracy less with batch renormalisation, weight and "
         "cosine normalisation than with batch normalisation.",
         source="Ioffe 2017, arXiv:1702.03275, of batches that are no fair sample; the others are ours",
@@ -166,24 +166,24 @@ CLAIMS = (
             )
         ),
         remark=f"At one learning rate. {_IMAGES}",
-        figure="accuracy_by_statistics",
+        figure="accuracy_by_order",
         experiment="irpan2017/alternatives",
         core=False,
     ),
     Claim(
-        name="IR11",
+        name="PB11",
         statement="Samples sorted by class lower the test accuracy more with batch normalisation than without.",
         source=_IRPAN,
         about=_DOMAINS,
         comparisons=(difference(Term.of("batch", SORTED), Term.of("none", SORTED), high=0.0, smallest=POINT),),
         remark=f"At one learning rate. Sorting alone breaks stochastic descent, which is subtracted. {_IMAGES}",
-        figure="accuracy_by_statistics",
+        figure="accuracy_by_order",
         experiment="irpan2017/sorted",
         core=False,
         intervention=True,
     ),
     Claim(
-        name="IR12",
+        name="PB12",
         statement="A discriminator with batch normalisation learns to tell two domains from mixed batches and not from "
         "pure halves that are normalised apart; with layer normalisation and without any pure batches do too.",
         source=f"{_IRPAN}, discriminators of GANs",

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.across import Across, Over
-from analysis.claims import BySeed
+from analysis.claims import BySeed, NotRun
 from analysis.select import plain, words_of
 
 
 def change(measure: BySeed, key: str, to: str | None, start: str | None) -> Across:
-    """The measure at one value of the key minus that at another, of each seed."""
+    """The measure at one value of the key minus that at another, of each seed. NotRun where no seed has one of them."""
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
         ends = []
         for value in (to, start):
             there = [column for column in table.number if plain(column) == plain(value)]
-            nothing = pd.Series(np.nan, table.number.index)
-            ends.append([one[there[0]] if there else nothing for one in table[:3]])
+            if not there:
+                raise NotRun(f"no runs with {words_of(key)} {plain(value)}")
+            ends.append([one[there[0]] for one in table[:3]])
         (number, low, high), (number_before, low_before, high_before) = ends
         return pd.DataFrame(
             {"number": number - number_before, "low": low - high_before, "high": high - low_before}, dtype=float

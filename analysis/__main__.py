@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     explanations.set_defaults(command=_studies)
     explanations.add_argument("--results", type=Path, metavar="DIR", default=Path("results"), help="default: results")
     explanations.add_argument("--out", type=Path, metavar="DIR", default=Path("docs"), help="default: docs")
+    needed = commands.add_parser("experiments", help="list the experiments that studies need, one to a line")
+    needed.set_defaults(command=_experiments)
+    needed.add_argument("names", nargs="*", metavar="STUDY", help="of these only")
     for command in (figures, report, card):
         command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
@@ -219,6 +222,15 @@ def _studies(arguments: argparse.Namespace) -> int:
     text = explanations.page(found, results)
     print(replace(arguments.out.absolute() / "studies.md", lambda path: path.write_text(text)))
     print(tiles.write_tiles(found, results, pictures / "scoreboard.png"))
+    return 0
+
+
+def _experiments(arguments: argparse.Namespace) -> int:
+    from analysis import studies
+
+    found = studies.load()
+    chosen = [studies.get(name, found) for name in arguments.names] or found
+    print("\n".join(dict.fromkeys(name for study in chosen for name in study.experiments)))
     return 0
 
 

@@ -189,7 +189,9 @@ def _section(study: Study, results: Results) -> str:
         lines += ["| claim | verdict | setting | what came out | seeds |", "|---|---|---|---|---|"]
         lines += [f"| {' | '.join(_cell(cell) for cell in _row(told))} |" for told in own]
         lines += [""]
-    lines += [f"- **{claim.name}** {claim.statement} ({claim.source})" for claim in study.claims]
+    for claim in study.claims:
+        lines.append(f"- **{claim.name}** {claim.statement} ({claim.source})")
+        lines += [f"  - *{what.source}:* {what.says}" for what in study.beside_claim(claim.name)]
     judged = {told.claim for told in own}
     left = [claim for claim in study.claims if claim.name not in judged]
     before = {name for names in results.older.values() for name in names}

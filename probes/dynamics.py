@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from probes.reductions import (
     ChannelNorms,
     DistancesFromStart,
     Moments,
+    ParameterValues,
     UnitsFromStart,
     UpdateTerms,
     WeightTerms,
@@ -41,6 +43,9 @@ class Dynamics:
 
     By option, as arrays, ``channel_norms`` of every weight: the norm of each output channel's (a row of the weight).
 
+    With ``values``, as arrays, ``weight_values``: every weight itself, a row for each unit; for toys, since it is
+    stored whole at every probed step.
+
     With ``units``, of each layer with one trained weight of more than one column, ``unit_norm`` ||w_j||,
     ``unit_distance_from_start`` ||w_j - w_j0|| and ``unit_angle_from_start``, the angle between the two in radians, of
     each unit's weights w_j: arrays, and their means over units.
@@ -48,6 +53,7 @@ class Dynamics:
     Args:
         layers: names; None for all that have trained weights.
         channels: whether to take the norms by channel, too.
+        values: whether to store the weights themselves, too.
         units: whether arrays over units are kept.
         every: measure at every that-many-th step of the base schedule.
 
@@ -57,6 +63,7 @@ class Dynamics:
 
     layers: tuple[str, ...] | None = None
     channels: bool = False
+    values: bool = False
     units: bool = False
     every: int = 1
 
@@ -113,6 +120,13 @@ class Dynamics:
                         CHANNEL_NORMS, "parameter", f"of the rows of {weight}", "train", "before", ("channel",),
                         (layer.name,), None, network.shapes[weight][:1],
                     )  # fmt: skip
+        for weight, name in _weights(layers) if self.values else ():
+            shape, need = network.shapes[weight], _values(weight)
+            needs.append(need)
+            fields[f"{WEIGHT_VALUES}.{weight}"] = Field(
+                WEIGHT_VALUES, "parameter", f"{weight} itself", "train", "before", ("unit", "input"), (name,), None,
+                (shape[0], math.prod(shape[1:])),
+            )  # fmt: skip
         if averaged:
             needs += [need for _, *three in averaged.values() for need in three]
             for key in ("running_mean_discrepancy", "running_deviation_discrepancy"):
@@ -151,6 +165,8 @@ class Dynamics:
             weights = [weight for layer in layers for weight in layer.weights]
             parts = at[_by_channel(layers)].split([network.shapes[weight][0] for weight in weights])
             answer |= {f"{CHANNEL_NORMS}.{weight}": part for weight, part in zip(weights, parts, strict=True)}
+        for weight, _ in _weights(layers) if self.values else ():
+            answer[f"{WEIGHT_VALUES}.{weight}"] = at[_values(weight)].flatten(1)
         averaged = self._averaged(network)
         if averaged:
             ratios, widths = [], []
@@ -171,6 +187,19 @@ class Dynamics:
 
 CHANNEL_NORMS = "channel_norms"
 """The arrays are called so, a dot, and the weight's qualified name."""
+
+
+WEIGHT_VALUES = "weight_values"
+"""The arrays are called so, a dot, and the weight's qualified name."""
+
+
+def _weights(layers: list[Layer]) -> list[tuple[str, str]]:
+    """Every weight, and its layer's name."""
+    return [(weight, layer.name) for layer in layers for weight in layer.weights]
+
+
+def _values(weight: str) -> Need:
+    return Need("train", Before(), ParameterValues(weight))
 
 
 def _by_channel(layers: list[Layer]) -> Need:

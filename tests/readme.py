@@ -38,6 +38,8 @@ def mine(tmp_path: Path) -> Path:
         "experiment/statistics.yaml": block("slow statistics:"),
         "steady2026/__init__.py": block("STUDY = Study("),
         "steady2026/claims.py": block("CLAIMS = ("),
+        "steady2026/figures/__init__.py": "",
+        "steady2026/figures/loss_by_momentum.py": block('EXPECTED = "One curve for both'),
     }
     for name, text in files.items():
         target = tmp_path / "mine" / name

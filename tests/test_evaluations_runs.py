@@ -29,9 +29,10 @@ EVERY = [
     "+evaluation.kinds.attacked={statistics: population, inputs: {name: pgd, steps: 2}}",
     "+evaluation.kinds.noisy={statistics: batch, inputs: noise}",
     "+evaluation.kinds.folded={statistics: folded}",
+    "+evaluation.kinds.again={statistics: redrawn, data: {name: training, samples: 20}}",
     "evaluation.kinds_every=1",
 ]
-LABELS = ("attacked", "noisy", "folded", "population")
+LABELS = ("attacked", "noisy", "folded", "again", "population")
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ class TestNothingMoves:
             "        return x * (1 + 0.1 * (torch.rand(()).item() + random.random() + np.random.rand()))\n"
         )
         own = ["norm=none", "norm.name=Draws", f"norm.file={tmp_path}/own.py"]
-        kinds = [*EVERY[:2], EVERY[3]]
+        kinds = [*EVERY[:2], *EVERY[3:]]
         ends = [
             checkpoint(experiments.run(small(tmp_path / place, *own, *chosen)).path)
             for place, chosen in (("a", kinds), ("b", ["evaluation.population=false"]))
@@ -264,6 +265,10 @@ def test_wrong_input_is_one_line_before_anything_is_trained(tmp_path: Path, valu
             "evaluation.kinds.population: this label is kept for population",
         ),
         (["+evaluation.kinds.running={inputs: pgd}"], "evaluation.kinds.running: this label is kept for running stat"),
+        (
+            ["+evaluation.kinds.redrawn={inputs: pgd}"],
+            "evaluation.kinds.redrawn: this label is kept for redrawn statistics",
+        ),
         (["+evaluation.kinds._x={inputs: pgd}"], "evaluation.kinds._x: a label is of letters, digits and _"),
         (["evaluation.kinds_every=-1"], "evaluation.kinds_every=-1: must be a whole number, at least 0"),
     ],

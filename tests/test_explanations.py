@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from analysis import explanations, studies, tiles
 from analysis.__main__ import main
 from analysis.claims import Claim
+from analysis.errors import WrongInput
 from analysis.explanations import Results
-from analysis.studies import Study
+from analysis.studies import Beside, Study
 
 ROOT = Path(__file__).parent.parent
 AGAIN = "run `python -m analysis studies` and commit what it writes"
@@ -71,6 +72,7 @@ STUDY = Study(
     says="It says.",
     predicts="This.",
     experiments=("a2020/x", "a2020/y"),
+    beside=(Beside(("A2", "A5"), "Fourth 2021", "It is otherwise."),),
     claims=(
         *(Claim(f"A{number}", "Stated.", "p. 1") for number in range(1, 5)),
         Claim("A5", "S.", "", untestable="no"),
@@ -104,7 +106,19 @@ def test_the_page_says_all_of_an_explanation(made: Path) -> None:
     assert {"Not run: A2, A4.", "Judged by older rules only: A3.", "Not testable: A5."} <= set(lines)
     assert "| `python -m experiments experiment=a2020/x` | 2 runs, 50 s | 1 run, 5 min |" in lines
     assert "| `python -m experiments experiment=a2020/y` | not recorded | not recorded |" in lines
+    beside = [place for place, line in enumerate(lines) if line == "  - *Fourth 2021:* It is otherwise."]
+    assert [lines[place - 1] for place in beside] == ["- **A2** Stated. (p. 1)", "- **A5** S. ()"]
     assert explanations.page([STUDY], Results.read(made)).splitlines() == lines
+
+
+def test_what_others_found_names_claims_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    own = (
+        'from analysis.studies import Beside, Study\nSTUDY = Study("", "", "", "", beside=(Beside(("B1",), "", ""),))\n'
+    )
+    (tmp_path / "mine" / "__init__.py").write_text(own)
+    with pytest.raises(WrongInput, match="beside names the claim 'B1', which the study does not have"):
+        studies.load([tmp_path / "mine"])
 
 
 @pytest.mark.parametrize(

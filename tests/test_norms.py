@@ -199,6 +199,12 @@ def test_an_image_of_one_pixel_is_refused_where_it_is_all_there_is() -> None:
         ("linear", "l1", {"centered": 1}, "norm.centered=1: must be true or false"),
         ("linear", "noise", {"n_sigma": 0.5}, "norm.n_sigma=0.5: must be at least 1"),
         ("linear", "noise", {"correlation_time": 0.5}, "norm.correlation_time=0.5: must be at least 1"),
+        (
+            "linear",
+            "noisy_batch",
+            {"correlation_time": 2.0, "noise_per": "sample"},
+            "norm.correlation_time=2: must be 1 with norm.noise_per=sample, for no unit keeps what is drawn",
+        ),
         ("linear", "dyt", {"alpha": -0.5}, "norm.alpha=-0.5: must be at least 0"),
         ("linear", "cosine", {"eps": 0.0}, "norm.eps=0.0: must be more than 0"),
         ("linear", "whitening", {"eps": 0.0}, "norm.eps=0.0: must be more than 0"),

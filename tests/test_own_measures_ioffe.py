@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from analysis.drawing.rates import at_best_rate
 from analysis.measures import Measure, final
 from analysis.runs import Runs
 from analysis.studies.ioffe2015 import own_measures as own
 from analysis.studies.ioffe2015.claims.training import MEAN_DETACHED
-from analysis.studies.ioffe2015.figures._rates import arms, at_best_rate
+from analysis.studies.ioffe2015.figures._rates import arms
 from analysis.studies.ioffe2015.singular_values import END, START, scale, spread
 from tests import measure_twins as twin
 from tests.made_table import BASE, made, row

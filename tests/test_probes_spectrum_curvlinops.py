@@ -40,8 +40,8 @@ NETWORKS = {**{name: (make, data, None) for name, (make, data, patterns) in CASE
 
 
 class Written(nn.Module):
-    """Batch normalisation in training mode by single operations: the library differentiates forward through the backward
-    pass, which torch's own kernel answers with numbers that are 1 % off those of finite differences.
+    """Batch normalisation in training mode by single operations: the library differentiates forward through the
+    backward pass, which torch's own kernel answers with numbers that are 1 % off those of finite differences.
     """
 
     def __init__(self, norm):

@@ -49,6 +49,7 @@ VARIANTS = {
     "batch-running": {"statistics": "running"},
     "batch-population": {"statistics": "population"},
     "noise-drifting": {"correlation_time": 5.0},
+    "noise-samples": {"noise_per": "sample"},
     "whitening-groups": {"group_size": 3, "detach": "mean"},
 }
 STOPS_GRADIENTS = ("batch_renorm", "batch_renorm-ghost", "batch-detached", "whitening-groups")

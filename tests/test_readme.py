@@ -117,13 +117,21 @@ def test_the_arms_that_the_readme_shows(mine: Path, typed: Callable[..., str]) -
 
 
 @pytest.mark.long
-def test_an_explanation_of_ones_own_is_judged(mine: Path, typed: Callable[..., str]) -> None:
+def test_an_explanation_of_ones_own_is_judged_and_drawn(mine: Path, typed: Callable[..., str]) -> None:
     (shown,) = [shlex.split(command)[3:] for command in COMMANDS if "norm.momentum=0.1,0.01" in command]
     typed(*shown, *MLP, "launcher.workers=1", "steps=20", cwd=mine)
     (study,) = (study for study in studies.load([mine / "mine" / "steady2026"]) if study.of_user)
     (verdict,) = ledger.judge(Runs.load(mine / "runs" / "mine"), study.claims)
     # the running averages have no part in training: the very same losses
     assert (verdict.word, verdict.seeds, verdict.parts[0].outcome.each) == ("supported", 3, (1.0, 1.0, 1.0))
+    (report,) = {command for page in PAGES for command in commands(page) if "report runs/mine --study" in command}
+    typed(*shlex.split(report)[3:], cwd=mine, module="analysis")
+    (page,) = mine.glob("runs/mine/report/*.html")
+    assert all(
+        words in page.read_text() for words in (study.title, study.claims[0].statement, "how slowly the running")
+    )
+    data = study.figure("loss_by_momentum").compute(Runs.load(mine / "runs" / "mine"))
+    assert [curve.norm for curve in data.columns[0].panels[0].curves] == ["slow", "batch"]
 
 
 def test_probing_again_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:

@@ -34,7 +34,11 @@ NORMS = [
     "whitening",
     "cosine",
 ]
-NORMS += ["noise norm.correlation_time=5", "batch norm.per=ghost norm.ghost_size=4"]
+NORMS += [
+    "noise norm.correlation_time=5",
+    "noisy_batch norm.noise_per=sample",
+    "batch norm.per=ghost norm.ghost_size=4",
+]
 NORMS += ["batch_renorm norm.ghost_size=4", "batch norm.frozen_after=3"]
 NORMS += ["batch norm.statistics=running", "batch norm.statistics=population"]
 OPTIMISERS = {

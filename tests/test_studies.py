@@ -19,7 +19,7 @@ import pytest
 import experiments
 from analysis import figures, studies
 from analysis.claims import Claim, Comparison, Grid, Term
-from analysis.decide import DIFFERENCE, RATIO, Identity, Region
+from analysis.decide import DIFFERENCE, RATIO, Identity, Region, Spread
 from analysis.decide.ranks import RankOverFamilies
 from analysis.errors import WrongInput
 from analysis.folders import find_runs
@@ -40,6 +40,7 @@ COMPARED = [
     pytest.param(claim, comparison, id=f"{claim.name}-{i}")
     for _, claim in CLAIMS
     for i, comparison in enumerate(claim.comparisons)
+    if not isinstance(comparison.kind, Spread)  # of twenty seeds, whose numbers are not moved but spread: test_decide
 ]
 MARGIN = 0.02
 
@@ -50,14 +51,29 @@ WEIGHED = "train_mode: {statistics: batch}, " + ", ".join(
     for half in ("choosing", "judging")
     for weight in (0, 2, 5, 10, 20, 30)
 )
+CHANGED = ", ".join(
+    f"{label}: {{statistics: {statistics}, inputs: {inputs}}}"
+    for label, statistics, inputs in (
+        ("noise", "running", "noise"),
+        ("noise_batch", "batch", "noise"),
+        ("pgd_half", "running", "{name: pgd, radius: 0.04}"),
+        ("pgd", "running", "{name: pgd, radius: 0.08}"),
+        ("pgd_wide", "running", "{name: pgd, radius: 0.12}"),
+    )
+)
+"""Evaluations on changed inputs."""
+OTHER_STATISTICS = (
+    "folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
+    "whole_set: {statistics: {name: population, batches: all}}"
+)
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        f"+evaluation.kinds={{folded: {{statistics: folded}}, taken_out: {{statistics: taken_out}}, {WEIGHED}}}",
+        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}, {WEIGHED}}}",
     ),
-    ("norm=none", "probes.use.landscape.limit=difference"),
+    ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )
 """Overrides of small real runs."""
 
@@ -71,10 +87,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
     looked_at = ["probes=[spectrum,dynamics,ics,shift,affine]", "probes.every=1", "optim.criterion=half_squared_error"]
     experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
+    two = ["data=two_domains", "norm=batch", "model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40"]
+    two += ["optim.batch_size=16", "steps=2", "probes=domains", "probes.every=1", "probes.fixed_batch=32"]
+    experiments.run(small(folder, *two, "+evaluation.kinds={domain: {statistics: domain}, batch: {statistics: batch}}"))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1", "model.activation=sigmoid"]
     deep += ["probes=[gradients,representations,dynamics,losses,biases,scaling,activations,jacobian]"]
-    deep += ["probes.use.dynamics.units=true"]
+    deep += ["probes.use.dynamics.units=true", "probes.use.dynamics.values=true"]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1, 1.0), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     over = ["model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16", "steps=1"]

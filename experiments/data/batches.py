@@ -87,11 +87,12 @@ class Options:
             drawn anew for every sample and step; bytes of images only.
         standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
             data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
-            255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same; whitened: all
-            values of an image together are centred and decorrelated, to a covariance that is the
+            255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same;
+            standardised_per_pixel: that, and divided by its own standard deviation instead (which is 1 where it is 0);
+            whitened: all values of an image together are centred and decorrelated, to a covariance that is the
             identity (:func:`experiments.data.standardising.whitening_of`). Of bytes; numbers with classes are not
             divided by 255, and a vector's coordinates are channels. Regression data are used as they are whether true
-            or false; centred goes by coordinate, whitened by all of them.
+            or false; centred and the two per pixel go by coordinate, whitened by all of them.
         order: which samples are in which batch, by name (:mod:`experiments.data.orders`).
         order_file: a user's Python file that has the order; null: it is one of the suite's.
         grouped_by: what an order that tells groups apart goes by, class or domain; null: by domain where the data have
@@ -200,6 +201,10 @@ class Data:
         order = torch.randperm(self.test_size, generator=seeded_generator("cpu", "part of the test set"))
         return self._with(_test=self._test.at(order.tensor_split(parts)[part].sort().values.to(self.device)))
 
+    def tested_on_training(self, samples: int) -> Data:
+        """The same data, with the training samples of a fixed batch of that size in the test set's place."""
+        return self._with(_test=self._training.at(self._fixed(samples)))
+
     def trained_in(self, domain: int) -> Data:
         """The same data for populations: of the training samples of one domain, standardised as all are."""
         return self._with(_training=self._training.of(domain))
@@ -231,7 +236,7 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become, (channels, 1, 1) or, ``centred_per_pixel``, the shape of an input.
+        """What black and white of bytes become, (channels, 1, 1), or of an input's shape where pixels are apart.
 
         None without bytes, and for whitened values, each of which is mixed from all pixels.
         """
@@ -300,9 +305,11 @@ class Data:
         """
         if not 1 <= size <= self.training_size:
             raise WrongInput(f"a fixed batch of {size}: must be from 1 to {self.training_size}, the training samples")
+        return self._batch(self._training.at(self._fixed(size)))
+
+    def _fixed(self, size: int) -> Tensor:
         generator = seeded_generator("cpu", self.seed, "fixed batch")
-        chosen = torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
-        return self._batch(self._training.at(chosen))
+        return torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
 
     @functools.cached_property
     def _ready(self) -> Callable[[Tensor], Tensor]:

@@ -25,7 +25,7 @@ def _mended(renormalised: Arm, batch: Arm) -> Comparison:
 
 CLAIMS = (
     Claim(
-        name="IR1",
+        name="BR1",
         statement="Where batches are normalised in parts of two samples, renormalisation tests better than batch "
         "normalisation.",
         source=f"{_IOFFE}, section 4.2, whose parts are of four",
@@ -38,7 +38,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR2",
+        name="BR2",
         statement="So it does with parts of four samples, the published size.",
         source=f"{_IOFFE}, section 4.2",
         about=_ABOUT,
@@ -48,7 +48,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR3",
+        name="BR3",
         statement="Of the accuracy that normalising in parts of two costs, renormalisation saves more than half.",
         source=f"{_IOFFE}, section 4.2, in our words: it reduces what small batches cost",
         about=_ABOUT,
@@ -59,7 +59,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR4",
+        name="BR4",
         statement="Where each batch holds few classes, renormalisation tests better than batch normalisation.",
         source=f"{_IOFFE}, section 4.3",
         about=_ABOUT,
@@ -70,7 +70,7 @@ CLAIMS = (
         intervention=True,
     ),
     Claim(
-        name="IR5",
+        name="BR5",
         statement="Of the accuracy that batches of few classes cost batch normalisation, renormalisation saves more "
         "than half.",
         source=f"{_IOFFE}, section 4.3, where it saves all",

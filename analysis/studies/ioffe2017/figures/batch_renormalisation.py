@@ -21,8 +21,8 @@ CAPTION = (
     "median over seeds (thin: each seed)."
 )
 EXPECTED = (
-    "Renormalisation lies above batch normalisation in parts of two or four (IR1, IR2) and with batches of two classes "
-    "(IR4), nearer to whole batches of all classes (IR3, IR5)."
+    "Renormalisation lies above batch normalisation in parts of two or four (BR1, BR2) and with batches of two classes "
+    "(BR4), nearer to whole batches of all classes (BR3, BR5)."
 )
 RATE = "optim.lr"
 OVER = Over("rate", "learning rate", log=True)

@@ -56,7 +56,7 @@ def test_the_figure_is_over_the_unweighed_loss() -> None:
     (column,) = example_weighing.compute(runs).columns
     for panel, half in zip(column.panels, HALVES, strict=True):
         (curve,) = panel.curves
-        assert curve.steps.tolist() == [w / 100 for w in weighing.HUNDREDTHS]
+        assert curve.steps.tolist() == list(weighing.HUNDREDTHS)
         for run, own in zip(curve.runs, curve.each, strict=True):
             expected = [losses[run, half, w] / losses[run, half, 0] for w in weighing.HUNDREDTHS]
             assert own.tolist() == pytest.approx(expected)

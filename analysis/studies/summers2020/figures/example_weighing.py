@@ -20,7 +20,7 @@ CAPTION = (
     "half of the test set that chooses the weight and on the half that is judged; median over seeds (thin: each seed)."
 )
 EXPECTED = "Where batches are small the least loss lies at a weight above 0, on both halves alike (SD2)."
-OVER = Over("weight", "weight of the example's own statistics")
+OVER = Over("hundredths", "weight of the example's own statistics, hundredths")
 HALVES = {CHOOSING: "test loss / unweighed, half that chooses", JUDGING: "test loss / unweighed, half that is judged"}
 
 
@@ -39,7 +39,7 @@ def _panel(setting: Setting, half: str, name: str) -> Panel:
         table = losses(setting.runs.only(setting.of[arm]), half).dropna()
         table = table.div(table[HUNDREDTHS[0]], axis=0)
         frame = table.rename_axis("run").reset_index().melt("run", var_name="step", value_name="value")
-        frame["step"] = pd.to_numeric(frame["step"]) / 100
+        frame["step"] = pd.to_numeric(frame["step"])
         curves += [curve(arm, frame, setting, over=OVER)] if len(frame) else []
     return panel(name, setting, unit="1", over=OVER, curves=tuple(curves), levels=(("unweighed", 1.0),))
 

@@ -95,7 +95,7 @@ def _words(study: Study, results: Results) -> list[tuple[str, str]]:
 
 
 def _label(study: Study) -> str:
-    """`Santurkar et al. 2018`: its source in as few words as tell it."""
+    """`Somebody et al. 2018`: its source in as few words as tell it."""
     told = short(study)
     head, _, year = told.rpartition(" ")
     first, *others = re.split(r", | & ", head)

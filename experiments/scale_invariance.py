@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from experiments.errors import WrongInput
 from probes.engine.flow import first_tensor
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.randomness import at_step, seeded_generator
 from probes.statistics import in_domain, of_population
 

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from probes.engine.generators import RandomState
 from probes.errors import ProbeError
+from probes.generators import RandomState
 
 Source = Literal["batch", "running"] | Mapping[str, Tensor]
 """The batch's, the running ones, or given ones by the qualified names of the buffers that hold the running ones

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from experiments.data.arrays import Arrays, HeldOut, check_arrays, stratified_draw
-from experiments.data.batches import Batch, Data, DataSpec, Options
+from experiments.data.batches import Batch, Data, DataSpec
+from experiments.data.options import Options
 from experiments.discovery import Registry
 from experiments.errors import WrongInput, near_miss
 from experiments.options import build

@@ -23,8 +23,8 @@ from experiments.evaluations.holders import holders
 from experiments.kinds import DEFAULTS, spelled_out
 from experiments.options import build, raised_by_user, users_place
 from probes.engine.carried import Carried
-from probes.engine.generators import RandomState
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.objective import Objective
 from probes.randomness import at_step
 from probes.statistics import in_domain_of

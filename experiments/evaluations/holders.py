@@ -13,7 +13,7 @@ from experiments.data import Batch
 from experiments.evaluations.base import Occasion
 from experiments.norms.batch import BatchNorm1d, BatchNorm2d, BatchStatistics
 from probes.engine.carried import Carried
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.randomness import at_step
 from probes.statistics import in_domain, in_domain_of, of_population
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from experiments.data import Batch
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.objective import Objective, scalar
 from probes.randomness import at_step
 from probes.statistics import in_domain_of

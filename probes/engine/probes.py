@@ -17,7 +17,6 @@ from probes.engine.collector import Results
 from probes.engine.costs import measure_costs
 from probes.engine.curvature import check_curvature
 from probes.engine.evaluation import Evaluator
-from probes.engine.generators import RandomState
 from probes.engine.memory import answer_shape
 from probes.engine.outlook import Outlook
 from probes.engine.plan import Plan, make_plan
@@ -28,6 +27,7 @@ from probes.engine.shadow import Shadow, uncompiled
 from probes.engine.step import Apparatus, ProbedStep, same_program
 from probes.engine.table import rows, save
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.network import batch_modes
 from probes.objective import Objective
 from probes.protocol import At, Declaration, Probe

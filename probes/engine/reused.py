@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from probes.engine.ask import Ask
 from probes.engine.collector import Collector
 from probes.engine.evaluation import dense
-from probes.engine.generators import RandomState
 from probes.engine.hooks import torchs_own
 from probes.engine.training_pass import autocast_type, relative_distance, same_values, tolerance
 from probes.errors import ProbeError
+from probes.generators import RandomState
 
 if TYPE_CHECKING:
     from probes.engine.step import ProbedStep

@@ -23,10 +23,10 @@ from probes.engine.chain import (
 )
 from probes.engine.decisions import decisions, traced_through
 from probes.engine.flow import Recorder, find_steps, first_tensor
-from probes.engine.generators import RandomState
 from probes.engine.hooks import hooked, leave_out_hooks, none_for_all_modules
 from probes.engine.layers import ENTERS, Flow
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.network import View, kind_of
 
 

@@ -62,7 +62,7 @@ CLAIMS = (
     ),
     Claim(
         name="BJ4",
-        statement="What batch normalisation gains in test loss it gains by rates greater than the smallest.",
+        statement="With batch normalisation the best rate tests better than the smallest one.",
         source=f"{_BJORCK}, section 2 and figure 1",
         about=_ABOUT,
         comparisons=(less(Term.of("batch", _BEST), Term.of("batch", _SMALL)),),

@@ -48,7 +48,7 @@ CLAIMS = (
     Claim(
         name="CN1",
         statement="Noise that moves every unit's distribution at every step costs more than half of the steps that "
-        "batch normalisation saves: drift matters.",
+        "batch normalisation saves, in logarithms: drift matters.",
         source=f"{_OURS}; against {_SANTURKAR}",
         about=_ABOUT,
         comparisons=(in_forms(_half, _LOGS),),

@@ -39,7 +39,7 @@ CLAIMS = (
     ),
     Claim(
         name="BR2",
-        statement="So it does with parts of four samples, the published size.",
+        statement="Renormalisation tests better than batch normalisation in parts of four samples, the published size.",
         source=f"{_IOFFE}, section 4.2",
         about=_ABOUT,
         comparisons=(_better(MICRO_RENORM[4], MICRO[4]),),

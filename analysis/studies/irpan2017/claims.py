@@ -66,7 +66,7 @@ CLAIMS = (
     ),
     Claim(
         name="PB3",
-        statement="The halves that are normalised by domain train as well as mixed batches.",
+        statement="Halves that are normalised by domain and mixed batches train alike.",
         source=f"{_IRPAN}: training curves look fine",
         about=_DOMAINS,
         comparisons=(alike(Term.of(SEPARATE, LOSS), Term.of(JOINT, LOSS), AS_WELL),),
@@ -106,8 +106,8 @@ CLAIMS = (
     ),
     Claim(
         name="PB6",
-        statement="With running averages of each domain's own, halves that are normalised by domain test as well as "
-        "mixed batches.",
+        statement="With running averages of each domain's own, halves that are normalised by domain and mixed "
+        "batches test alike.",
         source=f"{_IRPAN}: variables of each domain's own were best",
         about=_DOMAINS,
         comparisons=(difference(Term.of(OWN, ACCURACY), Term.of(JOINT, ACCURACY), low=-POINT, high=POINT),),

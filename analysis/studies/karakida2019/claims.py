@@ -50,8 +50,8 @@ LARGEST_RATE = edge(LOSS, "optim.lr", below=TRAINS)
 CLAIMS = (
     Claim(
         name="KA1",
-        statement="It is centring of the output that lowers the largest eigenvalue at initialisation; scaling it does "
-        "not.",
+        statement="It is centring of the output that lowers the largest eigenvalue at initialisation; scaling it "
+        "raises it.",
         source=f"{_KARAKIDA}, theorem 3.2 and figure 1",
         about=_FULL_BATCH,
         comparisons=(

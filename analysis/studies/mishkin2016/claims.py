@@ -119,7 +119,8 @@ CLAIMS = (
     ),
     Claim(
         name="MK6",
-        statement="With an activation function that is odd, or with none, the place makes no difference to that.",
+        statement="With an activation function that is odd, or with none, the place makes no difference to what an "
+        "untrained network guesses.",
         source=_FRANCAZI,
         about=_UNTRAINED,
         comparisons=tuple(_guessed(activation, alike(*_SHARES, factor=1.25)) for activation in ("tanh", "none")),

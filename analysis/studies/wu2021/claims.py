@@ -79,7 +79,6 @@ CLAIMS = (
         ),
         remark="A frozen network trains by its running statistics. The weights move on under them, so that they might "
         "have fallen behind.",
-        figure="modes_over_batch",
         experiment="wu2021/frozen",
     ),
     Claim(
@@ -98,7 +97,6 @@ CLAIMS = (
             for steps, frozen in FROZEN.items()
         ),
         remark="On these test images.",
-        figure="modes_over_batch",
         experiment="wu2021/frozen",
         intervention=True,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.measures import Measure, final
@@ -61,7 +62,7 @@ def unsteadiness(statistics: Literal["running", "population"]) -> Measure:
             if run in runs.each.index:
                 late = own.loc[own["step"] >= SETTLED * runs.steps[run], "value"]
                 if len(late) >= FEWEST_STEPS:
-                    found[str(run)] = float(late.diff().abs().mean())
+                    found[str(run)] = float(np.abs(np.diff(late.to_numpy(dtype=float))).mean())
         return pd.Series(found, dtype=float)
 
     says = "mean |difference| of successive test losses in the last half of training"

@@ -30,7 +30,7 @@ FAR = 10.0
 
 def compute(runs: Runs) -> Sheet:
     """Every setting whose landscape reaches far beyond a step."""
-    rows = derived.along_line(runs.records("landscape_data_loss", "train"))
+    rows = derived.failing_is_infinite(derived.along_line(runs.records("landscape_data_loss", "train")))
     far = set(rows.loc[rows["x"] > FAR, "run"].astype(str))
     found = drawn_settings(runs, WANTED, where=lambda setting: bool(far & set(setting.runs.each.index)))
     rows = rows[rows["step"].isin(FIRST_STEPS)]

@@ -23,7 +23,7 @@ CAPTION = (
 )
 EXPECTED = (
     "The gap falls as one over the batch (WJ2) and with the discrepancies (WJ3); successive test losses differ more by "
-    "running statistics, above the line (WJ1). Frozen statistics leave none (WJ4)."
+    "running statistics, above the line (WJ1)."
 )
 SIZE = "optim.batch_size"
 OVER = Over("batch_size", "samples of a batch", log=True)

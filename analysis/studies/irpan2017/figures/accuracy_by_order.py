@@ -23,7 +23,7 @@ CAPTION = (
     "domain (or class) each, in turn (2), and with samples sorted by class (3); median over seeds (thin: each seed)."
 )
 EXPECTED = (
-    "From 1 to 2 the accuracy falls with BN (PB8), with layer and group normalisation it does not (PB9) and with others "
+    "From 1 to 2 the accuracy falls with BN (PB8), with layer and group normalisation it does not (PB9), with others "
     "less (PB10), while the training loss stays; a discriminator with BN does not train in turns (PB12); sorting harms "
     "without BN too."
 )

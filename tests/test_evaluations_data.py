@@ -241,7 +241,7 @@ class TestExampleWeighing:
 
     def test_only_torchs_batch_normalisations_are_weighed(self) -> None:
         data, network = digits(), network_with({"name": "l2"})
-        with pytest.raises(ValueError, match=r"weighed: fc1.norm, a \w+, is none of torch's"):
+        with pytest.raises(ValueError, match=r"weighed: fc1.norm, a \w+, is no batch normalisation as published"):
             values(network, data, Weighed(weight=0.1))
 
 

@@ -150,12 +150,13 @@ def test_measures_of_the_test_set_take_the_running_ones_unless_they_ask_for_othe
     plain = [line["values"]["test_accuracy"] for line in records(path)]
     assert final("accuracy", "test").of(runs)[path.name] == plain[-1]
     for label in LABELS:
-        found = final("accuracy", "test", statistics=label)
-        assert found.of(runs)[path.name] == last(path)[f"test_accuracy_{label}"]
+        batch = "train" if label == "again" else "test"
+        found = final("accuracy", batch, statistics=label)
+        assert found.of(runs)[path.name] == last(path)[f"{batch}_accuracy_{label}"]
         assert f"{label} statistics" in found.name
         assert f"{label} statistics" in found.says
-        loss = final("data_loss", "test", statistics=label).of(runs)
-        assert loss[path.name] == last(path)[f"test_data_loss_{label}"]
+        loss = final("data_loss", batch, statistics=label).of(runs)
+        assert loss[path.name] == last(path)[f"{batch}_data_loss_{label}"]
     (diverged,) = runs.each.index[runs.each["state"] == "diverged"]
     untrained = final("accuracy", "test", statistics="population").of(runs)[diverged]
     assert untrained == runs.records("accuracy", "test").query("run == @diverged")["value"].iloc[0]

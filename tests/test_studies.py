@@ -102,6 +102,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     over = ["model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16", "steps=1"]
     for gain, rate in ((1, 0.01), (1, 0.1), (1, 1), (0.1, 0.1), (10, 0.1)):  # over rates and scales
         experiments.run(small(folder, *over, f"model.gain={gain}", f"optim.lr={rate}"))
+    for other in ("data.standardise=centred", "model.placement=after", "model.norm_at=output"):
+        for rate in (0.01, 0.1, 1):
+            experiments.run(small(folder, *over, other, f"optim.lr={rate}"))
     return folder
 
 

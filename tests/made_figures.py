@@ -12,7 +12,7 @@ import xarray as xr
 
 from analysis.runs import Runs
 
-GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0)
+GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0, 20.0)
 EDGES = tuple(np.linspace(-4, 4, 9))
 TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedule": "constant", "steps": 21}
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")

@@ -15,7 +15,7 @@ BIN    := $(VENV)/bin
 # it names those that failed.
 define carry_out
 failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERRIDES) || failed=$$?; \
-  if [ $$failed -gt 128 ]; then exit $$failed; fi; \
+  case $$failed in 130|143) exit $$failed;; esac; \
   $(BIN)/python -m analysis report $(2) && exit $$failed
 endef
 

@@ -150,6 +150,18 @@ class TestRedrawnNoise:
         assert found != pytest.approx(self.drawn(network, data, 6), rel=1e-3)
         assert found != pytest.approx(values(network, data, OfBatch()), rel=1e-3)
 
+    @pytest.mark.parametrize(
+        "norm",
+        [{"name": "batch", "frozen_after": 1}, {"name": "batch", "statistics": "running"}, {"name": "batch_renorm"}],
+        ids=str,
+    )
+    def test_what_does_not_train_by_its_batch_alone_is_refused(self, norm: dict[str, Any]) -> None:
+        network = network_with(norm)
+        with pytest.raises(
+            ValueError, match=r"^redrawn: fc1.norm, a \w+, does not train by the batch's own statistics"
+        ):
+            Redrawn().prepared(network, occasion(network, digits()))
+
     def test_noise_that_is_kept_for_ever_is_another_one_in_each_batch(self) -> None:
         network = network_with({"name": "noise", "correlation_time": float("inf"), "r_mu": 0.0, "r_sigma": 0.0})
         seen: list[Tensor] = []

@@ -183,6 +183,9 @@ def _forget_all_but(module: nn.Module, name: str, x: Tensor, occasion: Occasion)
             module(x)
         return {key: value.clone() for key, value in _own(module).items()}
 
+    for option in ("ghost_size", "frozen_after"):  # the union is one batch, and moves what it moves; it is a copy
+        if getattr(module, option, None) is not None:
+            setattr(module, option, None)
     start = {key: value.clone() for key, value in _own(module).items()}
     module.momentum, module.training = 1.0, True  # type: ignore[assignment]
     once = seen(start)

@@ -34,6 +34,9 @@ from experiments.sweeps.job import list_jobs, seconds_left, try_out
 from experiments.sweeps.launchers import build_launcher
 from experiments.sweeps.sweep import spell
 
+STOPPED = (130, 143)
+"""Exit codes of a command that a signal from outside has stopped, and all after it; a crash stops no other."""
+
 
 @dataclass
 class Part:
@@ -73,7 +76,7 @@ def main() -> int:
         print(f"experiment {number} of {len(parts)}: {part.name}", flush=True)
         begun, expected = monotonic(), part.seconds
         ended = _carry_out(["--config-dir", *flags] * bool(flags) + [f"experiment={part.name}", *overrides])
-        if ended > 128:
+        if ended in STOPPED:
             return ended
         code = ended or code
         correct(parts[number:], expected, monotonic() - begun)
@@ -167,8 +170,11 @@ def jobs_of(overrides: Sequence[str], config_dir: str | None = None) -> list[tup
 @contextlib.contextmanager
 def _handed_over_to(found: list[tuple[str, DictConfig]]) -> Iterator[None]:
     """Within it a sweep's jobs are listed in `found` in place of being carried out."""
-    plugin.hand_over_to(found.extend)
-    yield
+    before = plugin.hand_over_to(found.extend)
+    try:
+        yield
+    finally:
+        plugin.hand_over_to(before)
 
 
 def _carry_out(arguments: Sequence[str]) -> int:

@@ -117,7 +117,10 @@ def announced(jobs: Sequence[Job], at_a_time: int) -> Iterator[None]:
 def _account(job: Job, result: Result, number: int, results: list[tuple[str, Result]]) -> None:
     result = replace(result, text=result.text.removeprefix(f"{job.path}: "))
     results.append((job.title, result))
-    told = came_to(read_status(job.path)) if result.state in ("finished", "diverged") else ""
+    told = ""
+    if result.state in ("finished", "diverged"):
+        with contextlib.suppress(RunFailure, OSError):  # what it came to is lost with a damaged file, and no more
+            told = came_to(read_status(job.path))
     print(f"[{len(results)}/{number}] {result.state:<9} {job.title}{told}", flush=True)
     if result.code:
         print(f"error: {job.title}: {result.text}", file=sys.stderr, flush=True)

@@ -22,6 +22,12 @@ class Redrawn(OfBatch):
     """
 
     def prepared(self, network: nn.Module, occasion: Occasion) -> nn.Module:
+        for name in occasion.holders:
+            module = network.get_submodule(name)
+            other = getattr(module, "statistics", "batch") != "batch" or hasattr(module, "r_max")
+            if other or getattr(module, "frozen_after", None) is not None:
+                told = f"redrawn: {name}, a {type(module).__name__},"
+                raise ValueError(f"{told} does not train by the batch's own statistics alone, which are taken here")
         return network.train()
 
     def test_batches(self, occasion: Occasion) -> Iterator[Batch]:

@@ -23,7 +23,6 @@ _CONTENTS = {
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Losses": "losses",
-    "Domains": "domains",
     "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",

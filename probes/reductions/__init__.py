@@ -6,7 +6,6 @@ Each is evaluated once per (batch, point) while the tensors it reads are alive, 
 from probes.reductions.change import ChangeParts
 from probes.reductions.curvature import DifferenceProducts, HessianProducts
 from probes.reductions.derivatives import CurvatureReduction, Derivatives
-from probes.reductions.domains import DomainMoments
 from probes.reductions.dynamics import (
     BufferValues,
     ChannelNorms,
@@ -53,7 +52,6 @@ __all__ = [
     "DifferenceProducts",
     "DifferenceReduction",
     "DistancesFromStart",
-    "DomainMoments",
     "ExtremeEigenvalues",
     "Geometry",
     "GradientComparison",

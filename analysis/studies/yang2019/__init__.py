@@ -17,6 +17,5 @@ STUDY = Study(
         "yang2019/depth",
         "yang2019/linear",
         "yang2019/linear_batches",
-        "yang2019/shift",
     ),
 )

@@ -68,7 +68,8 @@ def test_a_direction_without_variance_becomes_zero_also_where_the_test_set_has_s
 
 def test_whitening_takes_parts_of_the_data_as_it_takes_all() -> None:
     """They are summed up some at a time."""
-    x = torch.randn(2500, 6, generator=torch.Generator().manual_seed(0)) @ torch.randn(6, 6) + 3
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2500, 6, generator=draw) @ (torch.randn(6, 6, generator=draw) + 3 * torch.eye(6)) + 3
     mean, w = whitening_of(x)
     torch.testing.assert_close(mean, x.double().mean(0))
     expected = torch.linalg.inv(torch.cov(x.double().T, correction=0))

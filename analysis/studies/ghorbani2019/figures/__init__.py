@@ -1,1 +1,0 @@
-"""Figures of Ghorbani, Krishnan & Xiao (2019)."""

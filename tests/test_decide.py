@@ -332,6 +332,8 @@ def test_an_identity_holds_in_every_seed_or_fails() -> None:
     found = Identity().decide([term(1e-9, 1e-5, 1e-9, math.nan)], region)
     assert (found.word, found.effect, found.without) == ("identity fails", 1e-9, 1)
     assert Identity().decide([term(math.nan)], region).word == "undecided"
+    lost = Identity().decide([term(1e-9, math.nan, 1e-7)], region)  # of one seed it is not known whether it holds
+    assert (lost.word, lost.seeds, lost.without, lost.reason) == ("undecided", 2, 1, "1 of 3 seeds have no number")
 
 
 # ------------------------------------------------------------------------------------------------------------- fraction

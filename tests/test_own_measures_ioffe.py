@@ -117,7 +117,7 @@ def test_the_exponent_of_a_bias() -> None:
     ("at_0", "at_10", "expected"), [(1.0, 2.0, 3.0), (math.nan, math.nan, 3.0), (math.nan, 2.0, math.nan)]
 )
 def test_the_greatest_size_over_layers_and_steps(at_0: float, at_10: float, expected: float) -> None:
-    """A layer that the metric does not speak of is left out; a NaN among numbers is no number, so no identity holds."""
+    """A layer that the metric does not speak of is left out; a NaN among numbers is no number."""
     values = {("a", 0): 1.0, ("a", 10): -3.0, ("b", 0): at_0, ("b", 10): at_10}
     rows = [row("r", step, "bias_gradient_share", value, layer=layer) for (layer, step), value in values.items()]
     assert number(own.greatest("bias_gradient_share", "pull"), rows) == pytest.approx(expected, nan_ok=True)

@@ -93,6 +93,8 @@ def _p_value(k: int, n: int, region: Region) -> float:
 class Identity:
     """An equation of a theorem, by its relative error: it holds where no seed's is above the tolerance, or fails.
 
+    Undecided where no known seed fails and one has no number.
+
     There is no verdict on the size of its terms, which is told beside it.
     """
 
@@ -115,4 +117,9 @@ class Identity:
         if not len(numbers):
             return Outcome("undecided", reason="no seed has a number", without=without)
         word: Word = "identity holds" if all(region.holds(number) for number in numbers) else "identity fails"
-        return Outcome(word, len(numbers), float(np.median(numbers)), each=tuple(numbers), without=without)
+        reason = ""
+        if without and word == "identity holds":  # of the others it is not known; one that fails is enough
+            word, reason = "undecided", f"{without} of {len(term)} seeds have no number"
+        return Outcome(
+            word, len(numbers), float(np.median(numbers)), each=tuple(numbers), without=without, reason=reason
+        )

@@ -1,22 +1,33 @@
-# make demo: sets everything up and runs the main job.  make test: sets everything up and runs the tests.
-# Both use a virtual environment of their own (.venv) and leave the machine's Python alone.
+# make demo: sets everything up and runs the main job.  make atlas: the same for every study.
+# make test: sets everything up and runs the tests.  OVERRIDES='seed=0': of every run of demo or atlas.
+# All use a virtual environment of their own (.venv) and leave the machine's Python alone.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 RUNS   ?= runs/demo
+ATLAS  ?= runs/atlas
 TORCH  := $(if $(filter Darwin,$(shell uname)),torch==2.13.0,torch==2.13.0+cpu)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test clean-venv
+.PHONY: demo atlas test clean-venv
+
+# Experiments, one after another: $(1) their names, $(2) the folder. The report is written whatever became of the runs;
+# it names those that failed.
+define carry_out
+failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERRIDES) || failed=$$?; \
+  case $$failed in 130|143) exit $$failed;; esac; \
+  $(BIN)/python -m analysis report $(2) && exit $$failed
+endef
 
 demo: $(VENV)/.installed
-	@echo "Training 2 kinds of networks with 5 or 6 normalisations and 3 seeds each: about ten minutes on 2 cores."
+	@echo "Training 2 kinds of networks with 5 or 6 normalisations and 3 seeds each."
 	@echo "Finished runs are kept in $(RUNS): stop with Ctrl-C and go on with the same command at any time."
-	@# The report is written whatever became of the runs; it names those that failed.
-	failed=0; for experiment in vgg linear; do \
-	  $(BIN)/python -m experiments experiment=santurkar2018/$$experiment runs_dir=$(RUNS) || failed=$$?; \
-	  if [ $$failed -gt 128 ]; then exit $$failed; fi; \
-	done; $(BIN)/python -m analysis report $(RUNS) && exit $$failed
+	@$(call carry_out,santurkar2018/vgg santurkar2018/linear,$(RUNS))
+
+atlas: $(VENV)/.installed
+	@echo "Every study at its demo size, then the report of all explanations."
+	@echo "Finished runs are kept in $(ATLAS): stop with Ctrl-C and go on with the same command at any time."
+	@names=$$($(BIN)/python -m analysis experiments) || exit $$?; $(call carry_out,$$names,$(ATLAS))
 
 test: $(VENV)/.installed
 	@echo "Style, types and tests: about seven minutes on 2 quiet cores."

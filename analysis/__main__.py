@@ -17,6 +17,13 @@ from typing import Any, NoReturn
 from analysis.errors import DamagedFile, WrongInput
 from analysis.folders import Damaged
 
+_FOR = """\
+Says what runs mean: which published explanations of batch normalisation they support, and the figures behind it.
+
+  python -m analysis report runs           # one page: every explanation, what came out, the figures
+  python -m analysis status runs --watch   # how far each run is, live
+  python -m analysis table runs all.csv    # every number of every run, one to a row
+"""
 _CLAIMS = "a Python file with claims of your own (CLAIMS); may be given again"
 _STUDY = "the folder of a study of your own (STUDY, claims, figures); may be given again"
 _BY = "make the arms by this key of the configuration instead of the normalisation, as norm.groups; may be given again"
@@ -67,7 +74,7 @@ def _named(damaged: Damaged) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m analysis", description="Report, figures and tables from run folders.")
+    parser = _Parser(prog="python -m analysis", description=_FOR, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     report = commands.add_parser("report", help="one page: every explanation, what came out, the figures behind it")
@@ -103,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     table = commands.add_parser("table", help="all numbers of all runs as one table")
     table.set_defaults(command=_table)
+    explanations = commands.add_parser("studies", help="write the page of all explanations, from results that are kept")
+    explanations.set_defaults(command=_studies)
+    explanations.add_argument("--results", type=Path, metavar="DIR", default=Path("results"), help="default: results")
+    explanations.add_argument("--out", type=Path, metavar="DIR", default=Path("docs"), help="default: docs")
+    needed = commands.add_parser("experiments", help="list the experiments that studies need, one to a line")
+    needed.set_defaults(command=_experiments)
+    needed.add_argument("names", nargs="*", metavar="STUDY", help="of these only")
     for command in (figures, report, card):
         command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
@@ -196,6 +210,28 @@ def _figures(arguments: argparse.Namespace) -> int:
         for path in figures.write(name, runs, arguments.out or arguments.runs[0] / "figures", module):
             print(path)
     return _named(damaged)
+
+
+def _studies(arguments: argparse.Namespace) -> int:
+    from analysis import explanations, studies, tiles
+    from analysis.files import replace
+
+    found, results = studies.load(), explanations.Results.read(arguments.results)
+    pictures: Path = arguments.out.absolute() / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    text = explanations.page(found, results)
+    print(replace(arguments.out.absolute() / "studies.md", lambda path: path.write_text(text)))
+    print(tiles.write_tiles(found, results, pictures / "scoreboard.png"))
+    return 0
+
+
+def _experiments(arguments: argparse.Namespace) -> int:
+    from analysis import studies
+
+    found = studies.load()
+    chosen = [studies.get(name, found) for name in arguments.names] or found
+    print("\n".join(dict.fromkeys(name for study in chosen for name in study.experiments)))
+    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import figures, studies
+from analysis import figures, small, studies
 from analysis.claims import MUCH, SIMILAR
 from analysis.decide import RATIO, SEEDS
 from analysis.decide.outcome import LEANS, PROVISIONAL
@@ -26,7 +26,8 @@ from analysis.runs import Runs
 from analysis.studies import Study
 from analysis.style import house
 
-LARGEST_SVG = 400_000  # bytes; a figure of more is drawn as dots
+LARGEST_SVG = 300_000  # characters of its address; a figure of more is drawn as dots
+DOTS_PER_INCH = 170
 LARGEST_DATA_LINK = 100_000  # bytes of a CSV that travels in the page too
 PIXELS_PER_INCH, FEWEST_PER_INCH = 125, 90  # as shown where there is room, and before it scrolls
 
@@ -157,8 +158,9 @@ def _image(figure: Figure) -> str:
     """The figure as a data: address, vectors where they are not too many."""
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": "batchnorm-suite"})
-    kind = "svg+xml"
-    if content.tell() > LARGEST_SVG:
-        content, kind = io.BytesIO(), "png"
-        figure.savefig(content, format="png", dpi=170, metadata={"Software": None})
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+    vectors = small.address(content.getvalue().decode())
+    if len(vectors) <= LARGEST_SVG:
+        return vectors
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return f"data:image/png;base64,{base64.b64encode(small.with_palette(content.getvalue())).decode()}"

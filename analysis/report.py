@@ -65,7 +65,7 @@ def write_report(
         "scoreboard": board(found, verdicts, [setting.label for setting in sweep.settings]),
         "studies": told,
         "others": pictures_of(others, verdicts),
-        "unjudged": [_unjudged(verdict) for verdict in verdicts if verdict.word in UNJUDGED],
+        "unjudged": [_unjudged(verdict, found) for verdict in verdicts if verdict.word in UNJUDGED],
         "ledger_links": numbers.links("ledger", ledger.table(verdicts)),
         "run_tables": sweep.tables(),
         "run_links": numbers.links("runs", sweep.table()),
@@ -137,6 +137,7 @@ def _claims(
             "rule": claim.rule,
             "fixed": _fixed(rules.get(claim.name, {})),
             "shared": ", ".join(claim.also_predicted_by),
+            "beside": study.beside_claim(claim.name),
             "figure": claim.figure if claim.figure in titles else None,
             "figure_title": titles.get(claim.figure or "", "").partition(":")[0],
             "verdicts": [verdict_told(verdict) for verdict in verdicts if verdict.claim.name == claim.name],
@@ -153,10 +154,15 @@ def _fixed(entry: Mapping[str, str]) -> str:
     return f"on {entry['fixed']}{changed}, sha256 {entry['sha256'][:8]}"
 
 
-def _unjudged(verdict: Verdict) -> dict[str, Any]:
+def _unjudged(verdict: Verdict, found: Sequence[Study]) -> dict[str, Any]:
     claim = verdict.claim
-    told = {"name": claim.name, "word": verdict.word, "statement": claim.statement, "source": claim.source}
-    return told | {
+    beside = [what for study in found if claim in study.claims for what in study.beside_claim(claim.name)]
+    return {
+        "name": claim.name,
+        "word": verdict.word,
+        "statement": claim.statement,
+        "source": claim.source,
+        "beside": beside,
         "reason": verdict.reason,
         "rule": "" if claim.untestable else claim.rule,
         "command": "" if claim.untestable else claim.command,

@@ -36,10 +36,10 @@ from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
 from probes.engine.carried import Carried
 from probes.engine.checks import Guard
-from probes.engine.generators import RandomState
 from probes.engine.probes import Probes
 from probes.engine.shadow import Shadow
 from probes.engine.training_pass import TrainingPass
+from probes.generators import RandomState
 
 SETTINGS = {
     "VGG-11 BN": ["data=cifar10", "model=vgg11", "optim.batch_size=128", "probes.fixed_batch=128"],

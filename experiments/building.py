@@ -23,6 +23,7 @@ from experiments.schema import GROUP_DEFAULTS
 from experiments.selections import Parameters
 from experiments.train import Training
 from probes.objective import Objective
+from probes.statistics import asks_for_population
 
 
 def check_options(config: Mapping[str, Any]) -> None:
@@ -85,7 +86,8 @@ def build_training(
     optimiser = build_optimiser(network, optim, parameters)
     factors = regroup(optimiser, network, groups, float(optim["lr"]))
     task_loss = data_loss(data.spec.task, optim["loss"], optim["criterion"])
-    objective = Objective(task_loss, optim["weight_decay"], decays(groups))
+    population = data.training_inputs() if asks_for_population(network) else None
+    objective = Objective(task_loss, optim["weight_decay"], decays(groups), population)
     learning_rate = learning_rate_schedule(
         optim["schedule"], optim["lr"], config["steps"], optim["milestones"], optim["factor"]
     )

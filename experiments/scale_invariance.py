@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from experiments.errors import WrongInput
 from probes.engine.flow import first_tensor
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.randomness import at_step, seeded_generator
-from probes.statistics import in_domain
+from probes.statistics import in_domain, of_population
 
 
 def scale_invariant(
@@ -52,7 +52,7 @@ def scale_invariant(
             buffer.copy_(buffers[name])
         random.restore()
         own = nullcontext() if domain is None else in_domain(domain[: len(rows)])
-        with at_step(seed, 0), own:
+        with at_step(seed, 0), own, of_population(trial, rows):
             found = first_tensor(trial(rows))
         assert found is not None
         return found

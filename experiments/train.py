@@ -17,7 +17,7 @@ from experiments.data import Batch, Data
 from experiments.evaluations import Evaluations, plain_values
 from experiments.optimisers import BatchAgain, revisits, set_learning_rate, update
 from probes.engine.carried import Carried
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.objective import Loss, Objective
 from probes.randomness import at_step
 from probes.statistics import in_domain_of

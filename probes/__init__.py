@@ -23,6 +23,7 @@ _CONTENTS = {
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Losses": "losses",
+    "Domains": "domains",
     "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from probes.reductions import (
     ChannelNorms,
     DistancesFromStart,
     Moments,
+    ParameterValues,
     UnitsFromStart,
     UpdateTerms,
     WeightTerms,
@@ -41,14 +43,19 @@ class Dynamics:
 
     By option, as arrays, ``channel_norms`` of every weight: the norm of each output channel's (a row of the weight).
 
-    With ``units``, of each layer with one trained weight of more than one column, ``unit_norm`` ||w_j||,
-    ``unit_distance_from_start`` ||w_j - w_j0|| and ``unit_angle_from_start``, the angle between the two in radians, of
-    each unit's weights w_j: arrays, and their means over units.
+    With ``values``, as arrays, ``weight_values``: every weight itself, a row for each unit; for toys, since it is
+    stored whole at every probed step.
+
+    With ``units``, of each layer with one trained weight of more than one column, ``unit_distance_from_start``
+    ||w_j - w_j0|| and ``unit_angle_from_start``, the angle between the two in radians, of each unit's weights w_j:
+    arrays, and their means over units; the norms ||w_j|| as ``channel_norms`` of that weight, and their mean
+    ``unit_norm``.
 
     Args:
         layers: names; None for all that have trained weights.
         channels: whether to take the norms by channel, too.
-        units: whether arrays over units are kept.
+        values: whether to store the weights themselves, too.
+        units: whether arrays over units are kept; norms are then taken of these units' weights at least.
         every: measure at every that-many-th step of the base schedule.
 
     Raises:
@@ -57,6 +64,7 @@ class Dynamics:
 
     layers: tuple[str, ...] | None = None
     channels: bool = False
+    values: bool = False
     units: bool = False
     every: int = 1
 
@@ -83,14 +91,20 @@ class Dynamics:
                 found[layer.name] = (layer.batch_norm_epsilon, mean, variance, moments)
         return found
 
-    def _from_start(self, network: View) -> dict[str, Need]:
-        """layer -> what is asked of its units."""
+    def _of_units(self, network: View) -> dict[str, str]:
+        """layer -> the weight whose rows are its units."""
         found = {}
         for layer in self._layers(network) if self.units else ():
             wide = [w for w in layer.weights if len(network.shapes[w]) > 1]
             if len(wide) == 1:
-                found[layer.name] = Need("train", Before(), UnitsFromStart(wide[0]))
+                found[layer.name] = wide[0]
         return found
+
+    def _by_channel(self, network: View) -> dict[str, str]:
+        """Weight -> its layer, of those whose channels' norms are taken."""
+        if self.channels:
+            return {weight: layer.name for layer in self._layers(network) for weight in layer.weights}
+        return {weight: name for name, weight in self._of_units(network).items()}
 
     def declare(self, network: View) -> Declaration:
         """See :class:`probes.protocol.Probe`."""
@@ -105,27 +119,32 @@ class Dynamics:
             for key, unit, point, reference in _RECORDS
         }
         needs = list(_asked(layers))
-        if self.channels:
-            needs.append(_by_channel(layers))
-            for layer in layers:
-                for weight in layer.weights:
-                    fields[f"{CHANNEL_NORMS}.{weight}"] = Field(
-                        CHANNEL_NORMS, "parameter", f"of the rows of {weight}", "train", "before", ("channel",),
-                        (layer.name,), None, network.shapes[weight][:1],
-                    )  # fmt: skip
+        by_channel, of_units = self._by_channel(network), self._of_units(network)
+        if by_channel:
+            needs.append(_norms(by_channel))
+        for weight, name in by_channel.items():
+            fields[f"{CHANNEL_NORMS}.{weight}"] = Field(
+                CHANNEL_NORMS, "parameter", f"of the rows of {weight}", "train", "before", ("channel",),
+                (name,), None, network.shapes[weight][:1],
+            )  # fmt: skip
+        for weight, name in _weights(layers) if self.values else ():
+            shape, need = network.shapes[weight], _values(weight)
+            needs.append(need)
+            fields[f"{WEIGHT_VALUES}.{weight}"] = Field(
+                WEIGHT_VALUES, "parameter", f"{weight} itself", "train", "before", ("unit", "input"), (name,), None,
+                (shape[0], math.prod(shape[1:])),
+            )  # fmt: skip
         if averaged:
             needs += [need for _, *three in averaged.values() for need in three]
             for key in ("running_mean_discrepancy", "running_deviation_discrepancy"):
                 reference = "Wang et al. 2022, training-inference discrepancy"
                 fields[key] = Field(key, "1", reference, "train", "before", dims=("layer",), layer=tuple(averaged))
-        from_start = self._from_start(network)
-        needs += from_start.values()
-        for key, unit, reference in _UNITS if from_start else ():
-            fields[key] = Field(key, unit, reference, "train", "before", dims=("layer",), layer=tuple(from_start))
-            for name, need in from_start.items():
-                width = need.reduction.shape(network, (), 0)[1]
+        needs += [_from_start(weight) for weight in of_units.values()]
+        for key, unit, reference in _UNITS if of_units else ():
+            fields[key] = Field(key, unit, reference, "train", "before", dims=("layer",), layer=tuple(of_units))
+            for name, weight in of_units.items() if key != "unit_norm" else ():
                 fields[f"{key}.{name}"] = Field(
-                    key, unit, reference, "train", "before", ("unit",), (name,), None, (width,)
+                    key, unit, reference, "train", "before", ("unit",), (name,), None, network.shapes[weight][:1]
                 )
         return Declaration(tuple(needs), fields, modes=bool(averaged))
 
@@ -147,10 +166,13 @@ class Dynamics:
             "gradient_tangential": (gradient_squared - radial.square()).clamp(min=0).sqrt(),
             "distance_from_start": group_sums(distances.square(), lengths).sqrt(),
         }
-        if self.channels:
-            weights = [weight for layer in layers for weight in layer.weights]
-            parts = at[_by_channel(layers)].split([network.shapes[weight][0] for weight in weights])
-            answer |= {f"{CHANNEL_NORMS}.{weight}": part for weight, part in zip(weights, parts, strict=True)}
+        norms: dict[str, Tensor] = {}
+        if by_channel := self._by_channel(network):
+            parts = at[_norms(by_channel)].split([network.shapes[weight][0] for weight in by_channel])
+            norms = dict(zip(by_channel, parts, strict=True))
+            answer |= {f"{CHANNEL_NORMS}.{weight}": part for weight, part in norms.items()}
+        for weight, _ in _weights(layers) if self.values else ():
+            answer[f"{WEIGHT_VALUES}.{weight}"] = at[_values(weight)].flatten(1)
         averaged = self._averaged(network)
         if averaged:
             ratios, widths = [], []
@@ -161,9 +183,10 @@ class Dynamics:
                 widths.append(len(of_batch))
             found = group_sums(torch.cat(ratios, 1), widths) / torch.tensor(widths)
             answer["running_mean_discrepancy"], answer["running_deviation_discrepancy"] = found
-        if from_start := self._from_start(network):
-            for place, (key, *_) in enumerate(_UNITS):
-                arrays = {name: at[need][place] for name, need in from_start.items()}
+        if of_units := self._of_units(network):
+            answer["unit_norm"] = torch.stack([norms[weight].mean() for weight in of_units.values()])
+            for place, (key, *_) in enumerate(_UNITS[1:]):
+                arrays = {name: at[_from_start(weight)][place] for name, weight in of_units.items()}
                 answer[key] = torch.stack([values.mean() for values in arrays.values()])
                 answer |= {f"{key}.{name}": values for name, values in arrays.items()}
         return answer
@@ -173,8 +196,25 @@ CHANNEL_NORMS = "channel_norms"
 """The arrays are called so, a dot, and the weight's qualified name."""
 
 
-def _by_channel(layers: list[Layer]) -> Need:
-    return Need("train", Before(), ChannelNorms(tuple(name for layer in layers for name in layer.weights)))
+WEIGHT_VALUES = "weight_values"
+"""The arrays are called so, a dot, and the weight's qualified name."""
+
+
+def _weights(layers: list[Layer]) -> list[tuple[str, str]]:
+    """Every weight, and its layer's name."""
+    return [(weight, layer.name) for layer in layers for weight in layer.weights]
+
+
+def _values(weight: str) -> Need:
+    return Need("train", Before(), ParameterValues(weight))
+
+
+def _norms(weights: Iterable[str]) -> Need:
+    return Need("train", Before(), ChannelNorms(tuple(weights)))
+
+
+def _from_start(weight: str) -> Need:
+    return Need("train", Before(), UnitsFromStart(weight))
 
 
 def _asked(layers: list[Layer]) -> tuple[Need, Need, Need]:
@@ -208,7 +248,7 @@ _RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("distance_from_start", "parameter", "before", "||w - w_0||, w_0 at the first probed step"),
 )
 _UNITS: tuple[tuple[str, str, str], ...] = (
-    ("unit_norm", "parameter", "||w_j|| of a unit; mean over units"),
+    ("unit_norm", "parameter", "mean over units of ||w_j||, which channel_norms has by unit"),
     ("unit_distance_from_start", "parameter", "||w_j - w_j0||; mean over units"),
     ("unit_angle_from_start", "radian", "angle between w_j and w_j0; mean over units"),
 )

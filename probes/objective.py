@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from probes.errors import ProbeError
 from probes.network import kind_of
+from probes.statistics import of_population
 
 
 class Loss(NamedTuple):
@@ -45,11 +47,14 @@ class Objective:
             rule of the optimiser, so that probes see the function that training descends.
         decays: parameters, of any kind, that have a decay of their own instead, by qualified name (by each of their
             names, where several modules share one).
+        population: inputs of the whole training set, (samples, ...), where normalisations train by statistics of it
+            (:func:`probes.statistics.of_population`).
     """
 
     data_loss: Callable[[Tensor, Tensor], Tensor]
     weight_decay: float = 0.0
     decays: Mapping[str, Decay] = field(default_factory=dict)
+    population: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __call__(
         self, forward: Callable[[Tensor], Tensor], network: nn.Module, inputs: Tensor, targets: Tensor
@@ -63,12 +68,17 @@ class Objective:
             inputs: (samples, ...).
             targets: (samples,) class indices or (samples, outputs) values.
         """
-        output = forward(inputs)
+        with self.within(network):
+            output = forward(inputs)
         data_loss = scalar(self.data_loss(output, targets))
         if not self.penalised:
             return Loss(data_loss, data_loss, torch.zeros_like(data_loss), output)
         penalty = self.penalty([(network, "")], data_loss)
         return Loss(data_loss + penalty, data_loss, penalty, output)
+
+    def within(self, network: nn.Module) -> AbstractContextManager[None]:
+        """What ``network`` is run within where it trains."""
+        return nullcontext() if self.population is None else of_population(network, self.population)
 
     @property
     def penalised(self) -> bool:

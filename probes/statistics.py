@@ -2,10 +2,11 @@
 
 A normalisation takes the statistics of the batch in training mode and its running ones in evaluation mode. Inside
 :func:`taken_from` it takes them from where that says, whatever its mode, and its running ones stay as they are. Inside
-:func:`in_domain` each sample belongs to a domain (a data set, say), for normalisations that keep domains apart.
+:func:`in_domain` each sample belongs to a domain (a data set, say), for normalisations that keep domains apart. Inside
+:func:`of_population` those that train by a population's statistics have them, as functions of the parameters.
 
-It is the modules that ask (:func:`of_batch`, :func:`held`, :func:`domains`): those of this suite, and torch's own batch
-normalisation where it was told to.
+It is the modules that ask (:func:`of_batch`, :func:`held`, :func:`domains`, :func:`population`): those of this suite,
+and torch's own batch normalisation where it was told to.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probes.errors import ProbeError
+from probes.generators import RandomState
 
 Source = Literal["batch", "running"] | Mapping[str, Tensor]
 """The batch's, the running ones, or given ones by the qualified names of the buffers that hold the running ones
@@ -45,6 +47,10 @@ class Given:
 
 _source: contextvars.ContextVar[Source | None] = contextvars.ContextVar("source", default=None)
 _domain: contextvars.ContextVar[Tensor | None] = contextvars.ContextVar("domain", default=None)
+
+_Moments = dict[str, tuple[Tensor, ...]]
+_gathered: contextvars.ContextVar[_Moments | None] = contextvars.ContextVar("gathered", default=None)
+_population: contextvars.ContextVar[_Moments | None] = contextvars.ContextVar("population", default=None)
 
 
 @contextlib.contextmanager
@@ -81,6 +87,76 @@ def in_domain_of(batch: Any) -> AbstractContextManager[None]:
     return contextlib.nullcontext() if domain is None else in_domain(domain)
 
 
+def asks_for_population(network: nn.Module) -> bool:
+    """Whether a module of ``network`` trains by a population's statistics: its attribute ``statistics`` says so."""
+    return any(getattr(module, "statistics", None) == "population" for module in network.modules())
+
+
+@contextlib.contextmanager
+def of_population(network: nn.Module, inputs: Tensor | None) -> Iterator[None]:
+    """Within it, modules of ``network`` that ask have statistics of ``inputs`` at the network's present parameters.
+
+    They come from one pass of the inputs through the network in which each such module normalises by the moments of
+    what it is given, so that a batch of all of the inputs would be the same function. The pass stays in the graph, so
+    a gradient goes through all of them. Nothing moves in it, no hook of the network itself notices it, and the global
+    generators are put back. There is none where nobody asks: in evaluation mode, or inside :func:`taken_from`.
+
+    Args:
+        network: as it trains.
+        inputs: (samples, ...), in the type of the network or another; None: there is no population.
+
+    Raises:
+        ProbeError: a module is reached twice in the pass.
+    """
+    asked = inputs is not None and network.training and chosen() is None and asks_for_population(network)
+    if inputs is None or not asked:
+        yield
+        return
+    first = next(parameter for parameter in network.parameters() if parameter.is_floating_point())
+    found: _Moments = {}
+    random, token = RandomState(first.device), _gathered.set(found)
+    try:
+        network.forward(inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype))
+    finally:
+        _gathered.reset(token)
+        random.restore()
+    token = _population.set(found)
+    try:
+        yield
+    finally:
+        _population.reset(token)
+
+
+def gathering() -> bool:
+    """Whether the pass goes on here in which a population's statistics are found."""
+    return _gathered.get() is not None
+
+
+def gather(place: str, moments: tuple[Tensor, ...]) -> None:
+    """Takes a module's moments of what it is given in that pass, for :func:`population` to give back."""
+    found = _gathered.get()
+    assert found is not None
+    if place in found:
+        raise ProbeError(f"statistics: {place or 'a module without a place'!r} is reached twice in one pass")
+    found[place] = moments
+
+
+def population(place: str) -> tuple[Tensor, ...]:
+    """What a module has gathered of the population.
+
+    Raises:
+        ProbeError: outside :func:`of_population`, or the module was not reached.
+    """
+    found = _population.get()
+    if found is None or place not in found:
+        what = "no population is given" if found is None else "the population did not reach this module"
+        raise ProbeError(
+            f"statistics of a population for {place or 'a module without a place'!r}: {what}; train within "
+            "statistics.of_population(network, inputs), as Objective(..., population=inputs) does"
+        )
+    return found[place]
+
+
 def chosen() -> Source | None:
     """What :func:`taken_from` says here; None outside it."""
     return _source.get()
@@ -94,7 +170,7 @@ def of_batch(training: bool) -> bool:
 
 def moves(training: bool) -> bool:
     """Whether the running statistics follow the batch's here."""
-    return training and _source.get() is None
+    return training and _source.get() is None and not gathering()
 
 
 def held(place: str, **own: Tensor) -> tuple[Tensor, ...]:

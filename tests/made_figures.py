@@ -12,18 +12,41 @@ import xarray as xr
 
 from analysis.runs import Runs
 
-GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0)
+GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0, 20.0)
 EDGES = tuple(np.linspace(-4, 4, 9))
 TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedule": "constant", "steps": 21}
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
-LAYERED = ("ics_l2", "ics_relative", "ics_cosine", "mean_before_normalisation", "unit_update_angle", "weight_norm")
+LAYERED = (
+    "skew_before_normalisation",
+    "excess_kurtosis_before_normalisation",
+    "ics_l2",
+    "ics_relative",
+    "ics_cosine",
+    "mean_before_normalisation",
+    "unit_update_angle",
+    "weight_norm",
+)
+LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
+OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
+PLACE = "model.placement"
+OTHER_TESTS = ("population", "train_mode")
+WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
+EVALUATIONS = {
+    "noise": "running statistics, noise(deviation=0.25) inputs",
+    "noise_batch": "batch statistics, noise(deviation=0.25) inputs",
+    "pgd": "running statistics, pgd(radius=0.1, steps=20) inputs",
+    "folded": "folded statistics",
+    "taken_out": "taken_out statistics",
+    "whole_set": "population(batches=all) statistics",
+}
+"""Further evaluations of the test set: label, and what the records say of them."""
 SAMPLES = ("h_rank", "orthogonality_gap", "largest_sample_share", "cosine_mean_without_largest")
 
 
@@ -90,7 +113,7 @@ class MadeUp:
                 values = np.where(np.arange(count) % 2, math.nan, math.inf)
             if metric == "accuracy":
                 values = 1 / (1 + values)
-            kept = {"layer": None, "x": math.nan} | dims
+            kept = {"layer": None, "x": math.nan, "point": "before"} | dims
             return pd.DataFrame(
                 {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
             )
@@ -102,13 +125,22 @@ class MadeUp:
         made += [rows("training", "data_loss", batch, unit, 1) for batch in ("train", "test")]
         made += [rows("some", "data_loss", "fixed", unit, 1)]
         if not regression:
-            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", "test")]
+            tested = ("test", "test_first", "test_first, domain", "test, domain")
+            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
+            made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
+            made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
+            made += [
+                rows("training", metric, f"test, {label}", "1", 1, point=point)
+                for label, point in EVALUATIONS.items()
+                for metric in ("accuracy", "data_loss")
+            ]
         if step in self.rates:
             made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
         made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
         made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
         made += [layered(metric) for metric in LAYERED]
         made += [layered(metric) for metric in OF_A_LAYER]
+        made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
         made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
@@ -122,6 +154,8 @@ class MadeUp:
             made += [layered(f"{metric}_after_normalisation") for metric in (*MOMENTS, "mean")]
         if "batch" in norm:
             made += [layered(metric) for metric in THEORY]
+        if depth:
+            made.append(rows("representations", "cosine_mean_output", "train", "1", len(names), layer=names))
         return made
 
     def _arrays(self, run: str, norm: str, steps: Sequence[int]) -> None:
@@ -133,6 +167,7 @@ class MadeUp:
         ]
         for layer in self.layers:
             self._array(run, layer, "singular_values", steps, ("sample", "place"), (2, 6), None)
+            self._array(run, layer, "weight_values", steps, ("unit", "input"), (3, 2), None)
             attrs = {"run": run, "layer": layer, "x": None, "unit": "radian", "batch": "train"}
             angles = np.minimum(self.draw((len(steps), 5)), math.pi)
             coords = {"step": list(steps)}
@@ -198,6 +233,24 @@ def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     first, *others = (
         MadeUp(**{"seeds": 3, **options}, keys={"model": "mlp_ioffe_szegedy", **(keys or {}), "model.gain": gain})
         for gain in (0.1, 1.0, 10.0)
+    )
+    return sum(others, first)
+
+
+def in_turn(**options: Any) -> MadeUp:
+    """Runs of mixed batches, and of batches of one domain each."""
+    mixed, turns = (MadeUp(**options, keys={"data.order": order}) for order in ("reshuffled", "alternating"))
+    return mixed + turns
+
+
+def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs at several rates from inputs prepared in two ways, and with the normalisation in two places."""
+    first, *others = (
+        MadeUp(
+            **{"seeds": 3, **options}, keys={**(keys or {}), "data.standardise": way, PLACE: place, "optim.lr": rate}
+        )
+        for way, place in (("so", "before"), ("otherwise", "before"), ("so", "after"))
+        for rate in (0.05, 0.1)
     )
     return sum(others, first)
 

@@ -231,7 +231,7 @@ def configurations(comparison: Comparison, claim: Claim) -> tuple[dict[str, Any]
     trained, facts = {}, {}
     for term in comparison.terms:
         own = {**keys, **dict(term.arm.where)}
-        options = {key: value for key, value in options_of(own.get("norm")).items() if key in named}
+        options = {key: value for key, value in options_of(own.get("norm")).items() if key in {*named, *BASE}}
         for seed in range(SEEDS):
             run = f"{term.arm.name}-{seed}"
             trained[run] = {**BASE, "steps": LENGTH, **options, **own}

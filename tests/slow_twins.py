@@ -23,6 +23,7 @@ class Snapshot:
         self.network = copy.deepcopy(network).double()
         self.state = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.random_state = torch.get_rng_state()
+        self.within = objective.within
         self.loss, self.decay = objective.data_loss, objective.weight_decay
         self.seed, self.step = seed, step
 
@@ -38,7 +39,7 @@ class Snapshot:
         inputs, targets = (v.double() if v.is_floating_point() else v for v in batch)
         before = torch.get_rng_state()
         torch.set_rng_state(self.random_state)
-        with at_step(self.seed, self.step):
+        with at_step(self.seed, self.step), self.within(network):
             output = network(inputs)
         torch.set_rng_state(before)
         data_loss = self.loss(output, targets)
@@ -277,14 +278,14 @@ def at_modules(before, batch, names, values=None):
         output.retain_grad()
         return output.clone()
 
-    for name in names:
-        network.get_submodule(name).register_forward_pre_hook(lambda m, a, n=name: enter(m, a, n))
-        network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: leave(m, a, o, n))
     inputs, targets = (v.double() if v.is_floating_point() else v for v in batch)
     inputs = inputs.clone().requires_grad_()
     state = torch.get_rng_state()
     torch.set_rng_state(before.random_state)
-    with at_step(before.seed, before.step):
+    with at_step(before.seed, before.step), before.within(network):
+        for name in names:
+            network.get_submodule(name).register_forward_pre_hook(lambda m, a, n=name: enter(m, a, n))
+            network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: leave(m, a, o, n))
         output = network(inputs)
     torch.set_rng_state(state)
     weights = [w for m in network.modules() for w in effective_weights(m)]

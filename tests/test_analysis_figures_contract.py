@@ -19,7 +19,7 @@ from analysis.figures import Runs
 from analysis.select import FACTS
 from analysis.style import house
 from tests.conftest import partly
-from tests.made_figures import MadeUp, both, deep, scaled
+from tests.made_figures import MadeUp, both, deep, in_turn, prepared, scaled
 
 MATERIAL = {
     "six numbers": lambda: both(norms=("none", "batch"), seeds=1, steps=(0, 10)),
@@ -36,6 +36,8 @@ MATERIAL = {
     "only training": lambda: MadeUp(norms=("none", "batch")).without("landscape", "some"),
     "of several depths": lambda: deep(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
     "of several scales": lambda: scaled(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
+    "in turn": lambda: in_turn(norms=("none", "batch"), steps=(0, 10), ends={"none": 10}),
+    "of several ways and places": lambda: prepared(norms=("none", "batch"), seeds=1, ends={"none": 10}),
     "no matching metric": lambda: nothing_matching(),
     "nothing finite": lambda: MadeUp(norms=("none", "batch"), values=math.nan),
     "nothing positive": lambda: both(norms=("none", "batch"), seeds=1, steps=(0, 10), values=0.0),
@@ -81,7 +83,8 @@ def filled(name: str, *materials: Runs) -> Any:
 def standard() -> dict[str, tuple[Any, Figure]]:
     """Every figure of the same runs, of both tasks or of several depths, computed and drawn."""
     options: dict[str, Any] = {"norms": ("none", "batch", "noisy_batch", "noise"), "steps": (0, 10, 11, 30)}
-    materials = both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs(), scaled(**options).runs()
+    materials: tuple[Runs, ...] = (both(**options).runs(), deep(depths=(10, 11, 12, 13), **options).runs())
+    materials += (scaled(**options).runs(), in_turn(**options).runs(), prepared(**options).runs())
     computed = {name: filled(name, *materials) for name in figures.names()}
     return {name: (data, drawn(name, data)) for name, data in computed.items()}
 
@@ -194,7 +197,7 @@ FIGURES = partly(figures.names(), 2)
 
 @pytest.fixture(scope="module")
 def of_all_arms() -> tuple[Runs, ...]:
-    made = both(norms=ARMS, seeds=1, steps=(0,)), deep(norms=ARMS, steps=(0,)), scaled(norms=ARMS, steps=(0,))
+    made = both(norms=ARMS, seeds=1, steps=(0,)), *(make(norms=ARMS, steps=(0,)) for make in (deep, scaled, prepared))
     return tuple(one.runs() for one in made)
 
 
@@ -254,7 +257,7 @@ def of_other_networks() -> list[Runs]:
     kinds: list[dict[str, Any]] = [{}, {"model.width": 0.5}, {"model.activation": "tanh"}, {"steps": 500}]
     common = {"model.width": 1.0, "model.activation": "relu"}
     options: dict[str, Any] = {"norms": ("none", "batch"), "seeds": 3, "steps": (0,)}
-    made = ([make(keys={**common, **keys}, **options) for keys in kinds] for make in (both, deep, scaled))
+    made = ([make(keys={**common, **keys}, **options) for keys in kinds] for make in (both, deep, scaled, prepared))
     return [sum(one[1:], one[0]).runs() for one in made]
 
 

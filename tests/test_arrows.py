@@ -22,7 +22,7 @@ OPEN_TO_ANALYSIS = {"experiments.runs.format", "experiments.discovery", "experim
 options are their paths."""
 ALLOWED_PACKAGES = {
     "probes": {"torch"},
-    "analysis": {"numpy", "pandas", "scipy", "matplotlib", "pyarrow", "xarray", "jinja2", "markupsafe", "rich"},
+    "analysis": {"numpy", "pandas", "scipy", "matplotlib", "pyarrow", "xarray", "jinja2", "markupsafe", "rich", "PIL"},
 }
 
 

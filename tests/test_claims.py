@@ -64,6 +64,9 @@ def test_every_claim_is_supported_by_records_that_follow_it(verdicts: list[Verdi
         if verdict.claim.free:  # goes across learning rates, of which there are two here
             assert (verdict.word, "needs 3 values or more" in verdict.reason) == ("not run", True)
             continue
+        if verdict.claim.name == "S25":  # the opposite of S7, which the records follow
+            assert verdict.told == "leans: contradicted"
+            continue
         expected = ("not testable", 0) if verdict.claim.untestable else ("supported", 6)
         if any(part.comparison.decides and isinstance(part.comparison.kind, Identity) for part in verdict.parts):
             expected = ("identity holds", 6)

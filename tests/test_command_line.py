@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import experiments
+from analysis.__main__ import main as analysis_main
 from tests.conftest import partly
 from tests.runs import MLP
 
@@ -156,6 +157,20 @@ def test_help_config_and_completion_do_not_import_torch(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout
+        if arguments == ["--help"]:
+            begins_with_its_purpose_and_examples(done.stdout, "Trains networks", "python -m experiments ")
+
+
+def begins_with_its_purpose_and_examples(text: str, purpose: str, command: str) -> None:
+    paragraphs = [part for part in text.split("\n\n") if not part.startswith("usage:")]
+    assert paragraphs[0].startswith(purpose)
+    assert [line.strip().startswith(command) for line in paragraphs[1].splitlines()] == [True] * 3
+
+
+def test_help_of_the_analysis_begins_with_its_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        analysis_main(["--help"])
+    begins_with_its_purpose_and_examples(capsys.readouterr().out, "Says what runs mean", "python -m analysis ")
 
 
 @pytest.mark.long

@@ -124,7 +124,7 @@ def test_every_experiment_runs_three_steps(
     if config.model.name == "mlp":
         overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
     if config.model.name == "vgg11":
-        overrides += ["optim.batch_size=16"]
+        overrides += ["optim.batch_size=16", "model.width=0.125"]
     outcome = experiments.run(experiments.compose([f"experiment={name}", f"scale={scale}", *last, *overrides]))
     assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"
 

@@ -118,6 +118,16 @@ def test_least_squares_has_the_condition_mean_and_noise_asked_for():
     assert not torch.equal(load(4, dimension=4, samples=50).inputs_train, load(3, dimension=4, samples=50).inputs_train)
 
 
+def test_least_squares_has_the_correlation_asked_for():
+    load, options = DATA.get("least_squares"), {"dimension": 3, "samples": 40000, "condition": 4.0, "mean": 1.0}
+    x = load(3, correlation=0.6, **options).inputs_train
+    expected = torch.full((3, 3), 0.6).fill_diagonal_(1.0)
+    torch.testing.assert_close(torch.corrcoef(x.T), expected, rtol=0, atol=0.02)
+    torch.testing.assert_close(x.var(0), torch.tensor([1.0, 0.5, 0.25]), rtol=0.03, atol=0)
+    torch.testing.assert_close(x.mean(0), torch.ones(3), rtol=0.02, atol=0)
+    assert torch.equal(load(3, correlation=0.0, **options).inputs_train, load(3, **options).inputs_train)
+
+
 def test_least_squares_of_several_outputs_are_problems_of_their_own_with_the_same_inputs():
     load = DATA.get("least_squares")
     options = {"dimension": 3, "samples": 400, "test_samples": 5, "condition": 1.0, "noise": 0.5}
@@ -331,6 +341,11 @@ def test_no_seed_changes_a_subset():
         ({"name": "digits"}, 0, "optim.batch_size=0: must be a whole number from 1 to 1437"),
         ({"name": "gaussian", "augment": True}, 8, "data.augment=true: only images"),
         ({"name": "least_squares", "condition": 0.5}, 8, "data.condition=0.5: must be a number of at least 1"),
+        (
+            {"name": "least_squares", "correlation": 1},
+            8,
+            "data.correlation=1.0: must be at least 0 and less than 1",
+        ),
         ({"name": "least_squares", "noise": -1}, 8, "data.noise=-1.0: must be a number of at least 0"),
         ({"name": "gaussian", "samples": 0}, 8, "data.samples=0: must be"),
         ({"name": "gaussian", "x_variance": -1}, 8, "data.x_variance=-1.0: must be a positive number"),

@@ -57,6 +57,85 @@ def test_the_second_domain_is_the_digits_changed(change: str) -> None:
             assert torch.equal(inputs[size + index, 0].double(), slowly(change, plain[index, 0]))
 
 
+def test_faint_inverted_blocks_are_in_one_order_for_all_images() -> None:
+    digits, both = DATA.get("digits")(0), DATA.get("two_domains")(0, change="inverted_faint_blocks")
+
+    def blocks(image: Tensor) -> list[tuple[int, ...]]:
+        corners = [(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)]
+        return [tuple(image[y : y + 2, x : x + 2].flatten().tolist()) for y, x in corners]
+
+    orders = set()
+    seen: list[set[int]] = [set(range(16)) for _ in range(16)]  # where each block may come from
+    for index in range(200):
+        plain, changed = digits.inputs_train[index, 0], both.inputs_train[1437 + index, 0]
+        faint = (127.5 - (plain.double() - 127.5) / 2).round()
+        assert 64 <= faint.min() <= faint.max() <= 191
+        theirs = blocks(faint)
+        for place, block in enumerate(blocks(changed)):
+            seen[place] &= {source for source, other in enumerate(theirs) if other == block}
+        orders.add(tuple(sorted(theirs)) == tuple(sorted(blocks(changed))))
+    assert orders == {True}
+    (found,) = {tuple(next(iter(sources)) for sources in seen)}
+    assert [len(sources) for sources in seen] == [1] * 16
+    assert found != tuple(range(16))
+
+
+@pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
+def test_a_copy_is_blended_with_the_image_itself(blend: float) -> None:
+    digits, both = DATA.get("digits")(0), DATA.get("two_domains")(0, change="inverted", blend=blend)
+    for index in (0, 7, 1436):
+        plain = digits.inputs_train[index].double()
+        expected = ((1 - blend) * plain + blend * (255 - plain)).round()
+        assert torch.equal(both.inputs_train[1437 + index].double(), expected)
+
+
+def test_disjoint_domains_have_half_of_every_class_each() -> None:
+    digits, both = DATA.get("digits")(0), DATA.get("two_domains")(0, change="inverted", disjoint=True)
+    for part in ("train", "test"):
+        inputs, targets, domains = (getattr(both, f"{what}_{part}") for what in ("inputs", "targets", "domains"))
+        sources = torch.where(domains[:, None, None, None] == 1, 255 - inputs, inputs).flatten(1)
+        whole, labels = getattr(digits, f"inputs_{part}").flatten(1), getattr(digits, f"targets_{part}")
+        rows = sorted((*image, label) for image, label in zip(sources.tolist(), targets.tolist(), strict=True))
+        assert rows == sorted((*image, label) for image, label in zip(whole.tolist(), labels.tolist(), strict=True))
+        for label in range(10):
+            of_class = domains[targets == label]
+            assert abs(int((of_class == 0).sum()) - int((of_class == 1).sum())) <= 1
+
+
+def test_a_discriminator_is_told_the_domains_for_targets() -> None:
+    both = DATA.get("two_domains")(0, change="inverted", predict="domain")
+    assert both.classes == both.domains == ("digits", "inverted")
+    assert both.domains_train is not None
+    assert torch.equal(both.targets_train, both.domains_train)
+    assert both.fingerprint != DATA.get("two_domains")(0, change="inverted").fingerprint
+    data = load_data({"name": "two_domains", "predict": "domain", "order": "alternating"}, 0, 16)
+    assert data.spec.outputs == 2
+    assert [set(data.batch(step).targets.tolist()) for step in range(3)] == [{0}, {1}, {0}]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"blend": 1.5}, "data.blend=1.5: must be from 0 to 1"),
+        ({"second": "digits", "blend": 0.5}, "data.blend=0.5: is without effect: data.second=digits takes"),
+        ({"second": "digits", "disjoint": True}, "data.disjoint=true: is without effect: data.second=digits takes"),
+    ],
+    ids=str,
+)
+def test_shares_and_halves_that_cannot_be_are_one_line(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(WrongInput, match=f"^{told}"):
+        DATA.get("two_domains")(0, **options)
+
+
+def test_random_images_stand_in_for_the_files_of_both_data_sets() -> None:
+    options = {"name": "two_domains", "first": "mnist", "second": "svhn"}
+    data = load_data(options, 0, 8, stand_in=True)
+    assert data.spec.input_shape == (3, 32, 32)
+    assert data.domains == ("mnist", "svhn")
+    with pytest.raises(WrongInput):  # only where it is asked for
+        load_data({**options, "first_options": {"root": "/no/such/place"}}, 0, 8)
+
+
 def test_permuted_pixels_are_in_one_order_for_all_images() -> None:
     both = DATA.get("two_domains")(0, change="permuted")
     plain, permuted = both.inputs_train[:1437].flatten(1), both.inputs_train[1437:].flatten(1)

@@ -18,11 +18,11 @@ from experiments.data.orders import ORDERS
 from experiments.errors import WrongInput
 from experiments.runs.identity import identity_of
 from probes.randomness import seeded_generator
+from tests.pages import row
 from tests.runs import checkpoint, differences, small
 
 SIZES = (13, 20, 9)
 """Samples of each class; 42 in all."""
-README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def arrays(sizes: tuple[int, ...] = SIZES) -> Arrays:
@@ -57,8 +57,8 @@ OPTIONS: dict[str, dict[str, Any]] = {name: {} for name in ORDERS.names()} | {"b
 
 
 def test_the_readme_and_these_tests_name_every_order() -> None:
-    row = next(line for line in README.splitlines() if line.startswith("| `data.order=`"))
-    assert all(f"`{name}`" in row for name in ORDERS.names())
+    shown = row("| `data.order=`")
+    assert all(f"`{name}`" in shown for name in ORDERS.names())
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 
 import experiments
 from experiments.configuration import plain_config
@@ -101,6 +102,24 @@ def test_centred_per_pixel_subtracts_each_pixels_mean_of_each_channel_and_keeps_
     torch.testing.assert_close(ends[0].double(), -pixels.mean(0) / 255, rtol=0, atol=1e-6)
 
 
+def test_standardised_per_pixel_divides_by_each_pixels_own_deviation() -> None:
+    """As scikit-learn's scaler does, which leaves what does not vary at 0 too."""
+    arrays = _coloured()
+    arrays.inputs_train[:, 2, 1, 3] = 7
+    pixels = arrays.inputs_train.flatten(1).double().numpy()
+    scaler = StandardScaler().fit(pixels)
+    data = Data(arrays, 0, None, options=Options(standardise="standardised_per_pixel"))
+    found = data.batch(0).inputs
+    np.testing.assert_allclose(found.flatten(1).numpy(), scaler.transform(pixels), atol=1e-5)
+    assert (found[:, 2, 1, 3] == 0).all()
+    of_test = scaler.transform(arrays.inputs_test.flatten(1).double().numpy())
+    np.testing.assert_allclose(next(data.test_batches(9)).inputs.flatten(1).numpy(), of_test, atol=1e-4)
+    ends = data.valid_range
+    assert ends is not None
+    black = scaler.transform(np.zeros((1, 60)))
+    np.testing.assert_allclose(ends[0].flatten(0).numpy(), black[0], rtol=1e-4)
+
+
 def _coloured() -> Arrays:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(100, 256, (60, 3, 4, 5), generator=generator, dtype=torch.uint8)
@@ -119,6 +138,9 @@ def test_regression_is_left_as_it_is_unless_it_is_to_be_centred_or_whitened() ->
     np.testing.assert_allclose(test, x_test - x.mean(0), atol=1e-5)
     np.testing.assert_allclose(np.cov(train.T), np.cov(x.T), atol=1e-4)
     assert np.array_equal(ready({**options, "standardise": "centred_per_pixel"})[0], train)
+    train, test = ready({**options, "standardise": "standardised_per_pixel"})
+    np.testing.assert_allclose(train, (x - x.mean(0)) / x.std(0), atol=1e-4)
+    np.testing.assert_allclose(test, (x_test - x.mean(0)) / x.std(0), atol=1e-4)
     train, _ = ready({**options, "standardise": "whitened"})
     np.testing.assert_allclose(np.cov(train.T, bias=True), np.eye(5), atol=1e-4)
     data = load_data({**options, "standardise": "whitened"}, 0, None)
@@ -138,7 +160,8 @@ def test_augmented_images_are_whitened_after_they_were_cropped() -> None:
     [
         (
             {"standardise": "white"},
-            "data.standardise=white: must be true or false or one of centred, centred_per_pixel, whitened, not str",
+            "data.standardise=white: must be true or false or one of centred, centred_per_pixel, "
+            "standardised_per_pixel, whitened, not str",
         ),
         ({"standardise": 1}, "data.standardise=1: must be true or false"),
     ],
@@ -157,7 +180,7 @@ def test_what_cannot_be_whitened_is_one_line() -> None:
 
 def test_only_another_treatment_is_another_run(tmp_path: Path) -> None:
     names = {}
-    for value in ("true", "false", "centred", "centred_per_pixel", "whitened"):
+    for value in ("true", "false", "centred", "centred_per_pixel", "standardised_per_pixel", "whitened"):
         config = plain_config(small(tmp_path, f"data.standardise={value}"))
         names[value] = identity_of(config, "").digests
     assert names["true"] == identity_of(plain_config(small(tmp_path)), "").digests

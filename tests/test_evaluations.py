@@ -158,6 +158,29 @@ class TestPopulation:
         torch.testing.assert_close(norm.running_mean, z.mean(0), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(norm.running_var, z.var(0), rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.parametrize(
+        ("option", "usual"),
+        [
+            ({"name": "batch_renorm", "ghost_size": 4}, {"name": "batch_renorm"}),
+            ({"name": "batch", "frozen_after": 1}, {"name": "batch"}),
+        ],
+        ids=str,
+    )
+    def test_micro_batches_and_standing_statistics_have_those_of_the_union(
+        self, option: dict[str, Any], usual: dict[str, Any]
+    ) -> None:
+        """How training takes or keeps its own is nothing to a population; 61 is no multiple of 4."""
+        data, one, other = digits(batch_size=24, subset=61), network_with(option), network_with(usual)
+        for module in one.modules():
+            if hasattr(module, "num_batches_tracked"):
+                module.num_batches_tracked.fill_(5)  # so that statistics stand already
+        other.load_state_dict(one.state_dict())
+        found, expected = (at_population(network, data, 3).fc1.norm for network in (one, other))
+        assert not torch.equal(found.get_buffer("running_mean"), one.fc1.norm.get_buffer("running_mean"))
+        for key, value in expected.named_buffers():
+            if value.is_floating_point():
+                torch.testing.assert_close(found.get_buffer(key), value, rtol=1e-6, atol=1e-7)
+
     @pytest.mark.parametrize(("batches", "taken"), [(None, 50), ("all", 64), (3, 3), (64, 64)])
     def test_how_many_batches_are_taken(self, batches: Any, taken: int) -> None:
         data, network = digits(batch_size=1), network_with({"name": "batch"})

@@ -24,11 +24,14 @@ from experiments.evaluations.base import Inputs, Statistics, Tested
 from experiments.evaluations.data.domain import OfDomain
 from experiments.evaluations.data.named import Named
 from experiments.evaluations.data.part import Part
+from experiments.evaluations.data.training import Training
 from experiments.evaluations.data.whole import Whole
 from experiments.evaluations.statistics.batch import OfBatch
 from experiments.evaluations.statistics.domain import OfDomain as StatisticsOfDomain
+from experiments.evaluations.statistics.redrawn import Redrawn
 from experiments.evaluations.statistics.weighed import Weighed
 from experiments.models import build_model
+from probes.randomness import at_step, derived_seed
 from tests.runs import MLP, refusal, small
 from tests.test_evaluations import digits, network_with, occasion
 from tests.test_fold import lived_in
@@ -98,6 +101,84 @@ class TestSamples:
             list(other.population(1))
         assert (data.test_size, data.training_size) == before[:2]
         assert torch.equal(data.batch(3).inputs, before[2])
+
+
+class TestTrainingSamples:
+    @pytest.mark.parametrize("samples", [None, 20])
+    def test_they_are_evaluated_as_a_test_set_is(self, samples: int | None) -> None:
+        data, network = digits(augment=True), network_with({"name": "noisy_batch"})
+        chosen = data.fixed_batch(samples or 64)
+        with torch.no_grad():
+            expected = scored(network(chosen.inputs), chosen.targets)
+        found = values(network, data, tested=Training(samples=samples))
+        assert found == pytest.approx(expected, rel=1e-5)
+        assert found["test_data_loss"] != pytest.approx(values(network, data)["test_data_loss"], rel=1e-3)
+        assert data.test_size == 40
+
+    def test_more_than_there_are_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="samples=65: there are 64 training samples"):
+            Training(samples=65).of(digits())
+        with pytest.raises(ValueError, match="samples=0: must be at least 1, or null for all"):
+            Training(samples=0)
+
+    def test_the_records_call_them_train(self, tmp_path: Path) -> None:
+        seen = ["+evaluation.kinds.off={statistics: batch, data: training}", "evaluation.kinds_every=1"]
+        path = experiments.run(small(tmp_path, "norm=batch", *seen)).path
+        found = Runs.load(path).records("data_loss", "train, off")
+        assert list(found["step"]) == [0, 2, 4, 6]
+        assert set(found["unit"]) == {"nats, mean over training samples"}
+        last = json.loads((path / "status.json").read_text())["final"]
+        assert last["train_data_loss_off"] == found["value"].iloc[-1]
+        assert "test_data_loss_off" not in last
+
+
+class TestRedrawnNoise:
+    def drawn(self, network: nn.Module, data: Data, step: int = 0) -> dict[str, float]:
+        kind = Evaluation("x", Redrawn(), Inputs(), Whole(), ("a", "clean", "whole"))
+        return kind.values(network, "mean", occasion(network, data, step))
+
+    def test_it_is_a_loop_in_training_mode_with_a_draw_for_each_batch(self) -> None:
+        data, network = digits(), network_with({"name": "noisy_batch"})
+        trained, outputs, targets = copy.deepcopy(network).train(), [], []
+        for place, batch in enumerate(data.mixed_test_batches(16)):
+            with at_step(derived_seed(0, 5, "redrawn", place), 0), torch.no_grad():
+                outputs.append(trained(batch.inputs))
+            targets.append(batch.targets)
+        found = self.drawn(network, data, 5)
+        assert found == pytest.approx(scored(torch.cat(outputs), torch.cat(targets)), rel=1e-5)
+        assert found == self.drawn(network, data, 5)
+        assert found != pytest.approx(self.drawn(network, data, 6), rel=1e-3)
+        assert found != pytest.approx(values(network, data, OfBatch()), rel=1e-3)
+
+    @pytest.mark.parametrize(
+        "norm",
+        [{"name": "batch", "frozen_after": 1}, {"name": "batch", "statistics": "running"}, {"name": "batch_renorm"}],
+        ids=str,
+    )
+    def test_what_does_not_train_by_its_batch_alone_is_refused(self, norm: dict[str, Any]) -> None:
+        network = network_with(norm)
+        with pytest.raises(
+            ValueError, match=r"^redrawn: fc1.norm, a \w+, does not train by the batch's own statistics"
+        ):
+            Redrawn().prepared(network, occasion(network, digits()))
+
+    def test_noise_that_is_kept_for_ever_is_another_one_in_each_batch(self) -> None:
+        network = network_with({"name": "noise", "correlation_time": float("inf"), "r_mu": 0.0, "r_sigma": 0.0})
+        seen: list[Tensor] = []
+        source, own = Redrawn(), occasion(network, digits())
+        network.fc1.norm.register_forward_hook(lambda module, given, output: seen.append(output[0] - given[0][0]))
+        prepared = source.prepared(network, own)
+        for batch in source.test_batches(own):
+            with source.taken():
+                prepared(0 * batch.inputs)
+        assert len(seen) == 2
+        assert (seen[0] - seen[1]).abs().max() > 0.1
+
+    def test_without_noise_it_is_what_the_batchs_own_statistics_give(self) -> None:
+        data, network = digits(), network_with({"name": "batch"})
+        before = copy.deepcopy(network.state_dict())
+        assert self.drawn(network, data) == pytest.approx(values(network, data, OfBatch()), rel=1e-6)
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 class TestDomainStatistics:
@@ -172,7 +253,7 @@ class TestExampleWeighing:
 
     def test_only_torchs_batch_normalisations_are_weighed(self) -> None:
         data, network = digits(), network_with({"name": "l2"})
-        with pytest.raises(ValueError, match=r"weighed: fc1.norm, a \w+, is none of torch's"):
+        with pytest.raises(ValueError, match=r"weighed: fc1.norm, a \w+, is no batch normalisation as published"):
             values(network, data, Weighed(weight=0.1))
 
 

@@ -29,9 +29,10 @@ EVERY = [
     "+evaluation.kinds.attacked={statistics: population, inputs: {name: pgd, steps: 2}}",
     "+evaluation.kinds.noisy={statistics: batch, inputs: noise}",
     "+evaluation.kinds.folded={statistics: folded}",
+    "+evaluation.kinds.again={statistics: redrawn, data: {name: training, samples: 20}}",
     "evaluation.kinds_every=1",
 ]
-LABELS = ("attacked", "noisy", "folded", "population")
+LABELS = ("attacked", "noisy", "folded", "again", "population")
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ class TestNothingMoves:
             "        return x * (1 + 0.1 * (torch.rand(()).item() + random.random() + np.random.rand()))\n"
         )
         own = ["norm=none", "norm.name=Draws", f"norm.file={tmp_path}/own.py"]
-        kinds = [*EVERY[:2], EVERY[3]]
+        kinds = [*EVERY[:2], *EVERY[3:]]
         ends = [
             checkpoint(experiments.run(small(tmp_path / place, *own, *chosen)).path)
             for place, chosen in (("a", kinds), ("b", ["evaluation.population=false"]))
@@ -149,12 +150,13 @@ def test_measures_of_the_test_set_take_the_running_ones_unless_they_ask_for_othe
     plain = [line["values"]["test_accuracy"] for line in records(path)]
     assert final("accuracy", "test").of(runs)[path.name] == plain[-1]
     for label in LABELS:
-        found = final("accuracy", "test", statistics=label)
-        assert found.of(runs)[path.name] == last(path)[f"test_accuracy_{label}"]
+        batch = "train" if label == "again" else "test"
+        found = final("accuracy", batch, statistics=label)
+        assert found.of(runs)[path.name] == last(path)[f"{batch}_accuracy_{label}"]
         assert f"{label} statistics" in found.name
         assert f"{label} statistics" in found.says
-        loss = final("data_loss", "test", statistics=label).of(runs)
-        assert loss[path.name] == last(path)[f"test_data_loss_{label}"]
+        loss = final("data_loss", batch, statistics=label).of(runs)
+        assert loss[path.name] == last(path)[f"{batch}_data_loss_{label}"]
     (diverged,) = runs.each.index[runs.each["state"] == "diverged"]
     untrained = final("accuracy", "test", statistics="population").of(runs)[diverged]
     assert untrained == runs.records("accuracy", "test").query("run == @diverged")["value"].iloc[0]
@@ -264,6 +266,10 @@ def test_wrong_input_is_one_line_before_anything_is_trained(tmp_path: Path, valu
             "evaluation.kinds.population: this label is kept for population",
         ),
         (["+evaluation.kinds.running={inputs: pgd}"], "evaluation.kinds.running: this label is kept for running stat"),
+        (
+            ["+evaluation.kinds.redrawn={inputs: pgd}"],
+            "evaluation.kinds.redrawn: this label is kept for redrawn statistics",
+        ),
         (["+evaluation.kinds._x={inputs: pgd}"], "evaluation.kinds._x: a label is of letters, digits and _"),
         (["evaluation.kinds_every=-1"], "evaluation.kinds_every=-1: must be a whole number, at least 0"),
     ],

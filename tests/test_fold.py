@@ -21,6 +21,8 @@ NORMS: dict[str, dict[str, Any]] = {
     **{name: {"name": name} for name in ("batch", "noisy_batch", "batch_renorm", "l1", "l2", "linf", "whitening")},
     "uncentred": {"name": "batch", "center": False, "affine": False},
     "ghost": {"name": "batch", "per": "ghost", "ghost_size": 2},
+    "running": {"name": "batch", "statistics": "running"},
+    "population": {"name": "batch", "statistics": "population"},
 }
 
 
@@ -28,7 +30,9 @@ def lived_in(network: nn.Module, *shape: int) -> nn.Module:
     """With running statistics, gammas, betas and biases that are nobody's defaults."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        network.train()(torch.randn(16, *shape, generator=generator) * 2 + 1)
+        x = torch.randn(16, *shape, generator=generator) * 2 + 1
+        with statistics.of_population(network.train(), x):
+            network(x)
     with torch.no_grad():
         for module in network.modules():
             if hasattr(module, "num_batches_tracked") and module.weight is not None:
@@ -46,7 +50,9 @@ def same_function(network: nn.Module, x: torch.Tensor, tolerance: float = 1e-10)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     expected = copy.deepcopy(network).eval()(x.double())
     torch.testing.assert_close(folded(x.double()), expected, rtol=tolerance, atol=tolerance)
-    assert (copy.deepcopy(network).train()(x.double()) - expected).abs().max() > 1e-3
+    trained = copy.deepcopy(network).train()
+    with statistics.taken_from("batch"):
+        assert (trained(x.double()) - expected).abs().max() > 1e-3
     return folded
 
 

@@ -257,3 +257,35 @@ class TestDriftingNoise:
         with randomness.at_step(0, 5):
             torch.testing.assert_close(drifting, published(one))
         module(one)  # outside a step it draws as ever
+
+
+class TestNoiseOfEachSample:
+    """Of every sample the noise of `noise_per=unit`, and nothing that samples share."""
+
+    def noise(self, x: Tensor, per: str) -> Tensor:
+        layer = nn.Linear(1, 300) if x.ndim == 2 else nn.Conv2d(1, 6, 1)
+        module = apply_norm(layer, "noise", noise_per=per, n_mu=0.4, n_sigma=2.0, r_mu=0.0, r_sigma=0.0).norm
+        module.place = "layer.norm"
+        with randomness.at_step(0, 7):
+            y: Tensor = module(x)
+        return y
+
+    @pytest.mark.parametrize("shape", [(500, 300), (20, 6, 25, 25)])
+    def test_shifts_and_factors_are_distributed_as_those_of_units(self, shape: tuple[int, ...]) -> None:
+        shifts = self.noise(torch.zeros(shape), "sample")
+        factors = self.noise(torch.ones(shape), "sample") - shifts
+        for values, low, high in ((shifts, -0.4, 0.4), (factors, 1.0, 2.0)):
+            ordered = ((values.flatten().double() - low) / (high - low)).sort().values
+            there = torch.linspace(0, 1, len(ordered), dtype=torch.float64)
+            assert (ordered - there).abs().max() < 1.95 / len(ordered) ** 0.5  # Kolmogorov-Smirnov at .1 %
+        assert abs(torch.corrcoef(torch.stack([shifts.flatten(), factors.flatten()]))[0, 1]) < 0.02
+
+    @pytest.mark.parametrize("shape", [(500, 300), (20, 6, 25, 25)])
+    def test_no_unit_moves_as_a_whole(self, shape: tuple[int, ...]) -> None:
+        """Means over n samples vary as those of n independent draws do; of units as single draws do."""
+        zero, dims = torch.zeros(shape), tuple(d for d in range(len(shape)) if d != 1)
+        single, n = 0.4 / 3**0.5, zero.numel() / shape[1]
+        assert self.noise(zero, "sample").mean(dims).std().item() == pytest.approx(single / n**0.5, rel=0.6)
+        of_units = self.noise(zero, "unit")
+        assert of_units.std(dims).max() < 1e-6
+        assert of_units.mean(dims).std().item() == pytest.approx(single, rel=0.6)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.errors import WrongInput
 from experiments.norms import apply_norm
 from experiments.norms.base import OutputNormalisation
 from probes import randomness
@@ -408,6 +409,28 @@ class TestBatchRenorm:
             norm.eval()(x),
             per_unit(norm.weight, x) * (x - per_unit(mean, x)) / per_unit(sigma, x) + per_unit(norm.bias, x),
         )
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_micro_batches_are_each_normalised_by_itself(self, kind: str) -> None:
+        """Each as a batch of its own by the same running statistics, which then move by the mean over them."""
+        options = {"r_max": 1.5, "d_max": 0.8, "warmup": 1, "r_ramp": 0, "d_ramp": 0, "momentum": 0.3, "eps": EPS}
+        norm = norm_of("batch_renorm", kind, ghost_size=2, **options)
+        mean, sigma = torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+        for step, bounds in enumerate([(1.0, 0.0), (1.5, 0.8), (1.5, 0.8)]):
+            x = activations(kind, seed=step)
+            x = x[: len(x) // 2 * 2].detach().requires_grad_()
+            parts = x.split(2)
+            expected = torch.cat([slow_batch_renorm(part, norm, mean, sigma, *bounds) for part in parts])
+            same_forward_and_backward(norm, x, expected)
+            of_parts = [part.detach().transpose(0, 1).flatten(1) for part in parts]
+            mean = 0.7 * mean + 0.3 * torch.stack([part.mean(1) for part in of_parts]).mean(0)
+            sigmas = [(part.var(1, correction=0) + EPS).sqrt() for part in of_parts]
+            sigma = 0.7 * sigma + 0.3 * torch.stack(sigmas).mean(0)
+            close(norm.running_mean, mean)
+            close(norm.running_denominator, sigma)
+        assert norm.num_batches_tracked == 3
+        with pytest.raises(WrongInput, match=r"^norm.ghost_size=2: does not divide a batch of 3 samples"):
+            norm(activations(kind)[:3])
 
     def test_unclipped_it_is_what_evaluation_computes(self) -> None:
         norm = norm_of("batch_renorm", "linear", r_max=1e6, d_max=1e6, warmup=0, r_ramp=0, d_ramp=0, momentum=0.0)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from analysis.drawing.rates import at_best_rate
 from analysis.measures import Measure, final
 from analysis.runs import Runs
+from analysis.select import Arm, known_and_norms
 from analysis.studies.ioffe2015 import own_measures as own
 from analysis.studies.ioffe2015.claims.training import MEAN_DETACHED
-from analysis.studies.ioffe2015.figures._rates import arms, at_best_rate
+from analysis.studies.ioffe2015.figures._rates import arms
 from analysis.studies.ioffe2015.singular_values import END, START, scale, spread
 from tests import measure_twins as twin
 from tests.made_table import BASE, made, row
@@ -143,6 +145,16 @@ def test_detached_statistics_are_named_as_claims_name_them() -> None:
     trained = {"a": {**BASE, "norm.detach": "none"}, "b": {**BASE, "norm.detach": "mean"}}
     runs = made([], trained, defaults={run: {"norm.detach": "none"} for run in trained})
     assert [arm.name for arm in arms(runs)] == ["batch", MEAN_DETACHED.name]
+
+
+def test_no_run_is_of_a_known_arm_and_of_its_normalisation_too() -> None:
+    """An order of batches that no known arm has makes an arm of its own, beside one that names its order."""
+    orders = {"a": "reshuffled", "b": "alternating", "c": "sorted"}
+    trained = {run: {**BASE, "norm": "batch", "data.order": order} for run, order in orders.items()}
+    known = Arm.of("whole batches", {"norm": "batch", "data.order": "reshuffled"})
+    runs = made([], trained)
+    found = {arm.name: arm.runs(runs) for arm in known_and_norms(runs, (known,))}
+    assert found == {"whole batches": ["a"], "batch": ["b"], "batch order=sorted": ["c"]}
 
 
 def test_the_radial_share_is_the_greatest_cosine_of_a_hidden_layer() -> None:

@@ -147,10 +147,19 @@ def test_units_are_compared_with_their_start_row_by_row():
         }
         assert min(expected["unit_angle_from_start"]) > 1e-4
         for key, values in expected.items():
-            assert found[f"{key}.{block}"].tolist() == pytest.approx(values, rel=1e-6), (block, key)
+            array = f"channel_norms.{name}" if key == "unit_norm" else f"{key}.{block}"
+            assert found[array].tolist() == pytest.approx(values, rel=1e-6), (block, key)
             assert found[key][place].item() == pytest.approx(sum(values) / len(values), rel=1e-6)
         assert start[f"unit_angle_from_start.{block}"].abs().max() == 0
-    assert not [key for key in build(network, None, {"d": Dynamics()}).fields()["d"] if key.startswith("unit_norm")]
+    fields = {
+        options: build(network, None, {"d": Dynamics(**dict.fromkeys(options, True))}).fields()["d"]
+        for options in ((), ("units",), ("channels", "units"))
+    }
+    assert not [key for key in fields[()] if key.startswith(("unit_norm", "channel_norms"))]
+    assert fields["channels", "units"] == fields["units",]  # here every weight is one of units: no norm is there twice
+    assert sum(
+        "norm" in field["metric"] and "layer" not in field["dims"] for field in fields["units",].values()
+    ) == len(twin.BLOCKS)
 
 
 def test_a_layer_without_trained_weights_is_refused():
@@ -180,3 +189,24 @@ def test_norms_by_channel_are_those_of_the_rows(norm):
         assert found[f"channel_norms.{name}"].tolist() == pytest.approx(rows, rel=1e-12)
     described = engine.fields()["d"][f"channel_norms.{names[0]}"]
     assert (described["metric"], described["dims"], described["layer"]) == ("channel_norms", ["channel"], ["c1"])
+
+
+@pytest.mark.parametrize("norm", ["batch", "weight"])
+def test_values_are_the_weights_before_the_update_a_row_for_each_unit(norm):
+    network = twin.conv_net(norm)
+    engine = build(network, None, {"d": Dynamics(values=True)})
+    without = build(network, None, {"d": Dynamics()})
+    assert engine.plan.passes == without.plan.passes
+    optimiser = sgd(network, 0.3)
+    for step in (0, 1):
+        now = {n: p.detach().clone().double() for n, p in network.named_parameters()}
+        with engine.around(step, twin.image_batch()) as forward:
+            train_step(forward, network, engine.objective, optimiser, twin.image_batch(), 7, step)
+    found = {key: value for key, value in engine.records[1][2].items() if key.startswith("weight_values.")}
+    names = [n for n in now if ".layer." in f".{n}" and not n.endswith("bias")]
+    assert set(found) == {f"weight_values.{name}" for name in names}
+    for name in names:
+        assert torch.equal(found[f"weight_values.{name}"], torch.stack([row.flatten() for row in now[name]]))
+    described = engine.fields()["d"][f"weight_values.{names[0]}"]
+    assert (described["dims"], described["layer"], described["unit"]) == (["unit", "input"], ["c1"], "parameter")
+    assert not [key for key in without.fields()["d"] if key.startswith("weight_values")]

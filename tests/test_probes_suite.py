@@ -44,10 +44,15 @@ VARIANTS = {
     "batch-uncentred": {"center": False, "affine": False},
     "batch-centred": {"scale": False},
     "batch-ghost": {"per": "ghost", "ghost_size": 2},
+    "batch-frozen": {"frozen_after": 2},
+    "batch_renorm-ghost": {"ghost_size": 2},
+    "batch-running": {"statistics": "running"},
+    "batch-population": {"statistics": "population"},
     "noise-drifting": {"correlation_time": 5.0},
+    "noise-samples": {"noise_per": "sample"},
     "whitening-groups": {"group_size": 3, "detach": "mean"},
 }
-STOPS_GRADIENTS = ("batch_renorm", "batch-detached", "whitening-groups")
+STOPS_GRADIENTS = ("batch_renorm", "batch_renorm-ghost", "batch-detached", "whitening-groups")
 CASES = [
     (kind, norm, reuse)
     for kind, norm, reuse in itertools.product(KINDS, dict.fromkeys([*NORMS.names(), *VARIANTS]), [True, False])
@@ -60,7 +65,8 @@ def build_case(kind, norm):
     norm_options = {"name": norm.split("-")[0], "file": None, **VARIANTS.get(norm, {})}
     network = build_model({"name": kind.split("-")[0], "file": None, **options}, norm_options, spec, 3)
     loss = nn.functional.cross_entropy if spec.task == "classification" else nn.functional.mse_loss
-    return network, Objective(loss, 1e-2), spec
+    population = batch_for(spec, 77, 9)[0] if norm == "batch-population" else None
+    return network, Objective(loss, 1e-2, population=population), spec
 
 
 def batch_for(spec, step, n=6):

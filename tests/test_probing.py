@@ -207,7 +207,8 @@ def test_the_grids_of_the_experiments_hold_the_published_step_lengths() -> None:
     published = {0.1: (0.05, 0.1, 0.2, 0.4), 1e-6: (1e-8, 1e-7, 1e-6, 1e-5, 3.16e-5)}
     found: set[float] = set()
     for file in (Path(__file__).parent.parent / "conf").rglob("*.yaml"):
-        config = OmegaConf.load(file)
+        experiments.compose([])  # which makes by_scale known
+        config = OmegaConf.merge({"scale": "demo"}, OmegaConf.load(file))
         grid, rate = (OmegaConf.select(config, key) for key in ("probes.use.landscape.multiples", "optim.lr"))
         if grid is not None and rate in published:
             lengths = torch.tensor([rate * multiple for multiple in grid], dtype=torch.float64)

@@ -1,12 +1,9 @@
-"""What the README shows works as it stands there."""
+"""What the README and its pages show does what they say of it."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,80 +14,12 @@ import torch
 from analysis import figures, ledger, load_runs, studies
 from analysis.__main__ import main as analysis_main
 from analysis.runs import Runs
-from experiments.data.torchvision_import import import_torchvision
-from experiments.evaluations import PARTS
+from tests.pages import PAGES, block, commands
+from tests.readme import mine, small_networks, typed
 from tests.runs import MLP
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = sorted(
-    {
-        " ".join(line.split("#")[0].split())
-        for language, block in BLOCKS
-        if not language
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("python -m experiments ") and "--help" not in line
-    }
-)
-
-
-def block(containing: str) -> str:
-    (found,) = [text for _, text in BLOCKS if containing in text]
-    return found
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """The README's own files, where it says they belong."""
-    files = {
-        "median.py": block("class Median"),
-        "norm/median.yaml": block("name: Median"),
-        "wide.py": block("def Wide"),
-        "model/wide.yaml": "name: Wide\nfile: ../wide.py\nwidth: 64\n",
-        "stripes.py": block("def stripes"),
-        "data/stripes.yaml": "name: stripes\nfile: ../stripes.py\n",
-        "vectors.py": block("def vectors"),
-        "data/vectors.yaml": "name: vectors\nfile: ../vectors.py\n",
-        "signs.py": block("class Signs"),
-        "optim/signs.yaml": "name: Signs\nfile: ../signs.py\nlr: 0.01\n",
-        "experiment/statistics.yaml": block("slow statistics:"),
-        "steady2026/__init__.py": block("STUDY = Study("),
-        "steady2026/claims.py": block("CLAIMS = ("),
-    }
-    for name, text in files.items():
-        target = tmp_path / "mine" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-    return tmp_path
-
-
-MAIN = {
-    "experiments": "experiments.cli",
-    "experiments.runs.prune": "experiments.runs.prune",
-    "analysis": "analysis.__main__",
-}
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command that ends well prints; without a process of its own, which would import torch each time."""
-
-    def typed(*arguments: str, cwd: Path, module: str = "experiments") -> str:
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        code = importlib.import_module(MAIN[module]).main()
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        return captured.out
-
-    return typed
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(command: str, mine: Path, typed: Callable[..., str]) -> None:
-    arguments = [a for a in shlex.split(command)[3:] if a != "-m"]
-    arguments = [a.split(",")[0] if "," in a and not set("[{") & set(a) else a for a in arguments]
-    assert "optim:" in typed("--cfg", "job", *arguments, cwd=mine)
+__all__ = ["mine", "typed"]
+COMMANDS = sorted({line for page in PAGES for line in commands(page) if line.startswith("python -m experiments ")})
 
 
 def test_a_users_own_normalisation_model_data_and_optimiser_run(mine: Path, typed: Callable[..., str]) -> None:
@@ -103,18 +32,6 @@ def test_a_users_own_normalisation_model_data_and_optimiser_run(mine: Path, type
     # An edited file is another run.
     (mine / "mine" / "median.py").write_text(block("class Median") + "\n# edited\n")
     assert Path(typed(*chosen, cwd=mine).strip().splitlines()[-1]) != folder
-
-
-def test_the_readme_names_every_choice() -> None:
-    conf = Path(__file__).parent.parent / "conf"
-    for group in ("model", "norm", "data", "optim", "probes", "numerics", "launcher", "mirror"):
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{group}=`"))
-        for file in (conf / group).glob("*.yaml"):
-            if not file.stem.startswith("vgg_") or file.stem == "vgg_small":
-                assert file.stem in row, f"{group}={file.stem} is not in the README's table"
-    for part, registry in PARTS.items():
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{part}` | `"))
-        assert all(f"`{name}`" in row for name in registry.names()), row
 
 
 def test_a_researchers_script_runs_as_the_readme_shows(
@@ -136,18 +53,7 @@ def test_a_researchers_script_runs_as_the_readme_shows(
 def test_probing_any_model_as_the_readme_shows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = import_torchvision().models
-    vgg = models.vgg11_bn
-
-    def slim(**options: Any) -> torch.nn.Module:
-        """The VGG with 32 units, not 4096, in its fully connected layers, which hold 93 % of its parameters."""
-        network = vgg(init_weights=False, **options)
-        for place, sizes in ((0, (512 * 7 * 7, 32)), (3, (32, 32)), (6, (32, options["num_classes"]))):
-            assert isinstance(network.classifier[place], torch.nn.Linear)
-            network.classifier[place] = torch.nn.Linear(*sizes)
-        return network
-
-    monkeypatch.setattr(models, "vgg11_bn", slim)
+    small_networks(monkeypatch)
     exec(compile(block("models.vgg11_bn"), "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert printed.count("('landscape', 0,") == printed.count("('ics', 2,") == 2
@@ -211,15 +117,21 @@ def test_the_arms_that_the_readme_shows(mine: Path, typed: Callable[..., str]) -
 
 
 @pytest.mark.long
-def test_an_explanation_of_ones_own_is_judged(mine: Path, typed: Callable[..., str]) -> None:
-    few = [*MLP, "launcher.workers=1"]
-    own = ["--config-dir", "mine", "experiment=statistics", "-m", "arm=slow statistics,plain", "seed=0,1,2", *few]
-    typed(*own, "steps=20", "runs_dir=runs", cwd=mine)
-    typed("-m", "norm=batch", "seed=0,1,2", *few, "steps=20", "runs_dir=runs", cwd=mine)
+def test_an_explanation_of_ones_own_is_judged_and_drawn(mine: Path, typed: Callable[..., str]) -> None:
+    (shown,) = [shlex.split(command)[3:] for command in COMMANDS if "norm.momentum=0.1,0.01" in command]
+    typed(*shown, *MLP, "launcher.workers=1", "steps=20", cwd=mine)
     (study,) = (study for study in studies.load([mine / "mine" / "steady2026"]) if study.of_user)
-    (verdict,) = ledger.judge(Runs.load(mine / "runs"), study.claims)
+    (verdict,) = ledger.judge(Runs.load(mine / "runs" / "mine"), study.claims)
     # the running averages have no part in training: the very same losses
     assert (verdict.word, verdict.seeds, verdict.parts[0].outcome.each) == ("supported", 3, (1.0, 1.0, 1.0))
+    (report,) = {command for page in PAGES for command in commands(page) if "report runs/mine --study" in command}
+    typed(*shlex.split(report)[3:], cwd=mine, module="analysis")
+    (page,) = mine.glob("runs/mine/report/*.html")
+    assert all(
+        words in page.read_text() for words in (study.title, study.claims[0].statement, "how slowly the running")
+    )
+    data = study.figure("loss_by_momentum").compute(Runs.load(mine / "runs" / "mine"))
+    assert [curve.norm for curve in data.columns[0].panels[0].curves] == ["slow", "batch"]
 
 
 def test_probing_again_as_the_readme_shows(mine: Path, typed: Callable[..., str]) -> None:

@@ -112,6 +112,16 @@ def test_every_study_says_what_it_predicts_and_every_claim_stands_once(page: Pat
             assert f"figure-{name}" in read.ids
 
 
+def test_what_others_found_stands_beside_the_claims_that_it_concerns(page: Path) -> None:
+    articles = dict(re.findall(r'<article class="claim" id="([^"]+)">(.*?)</article>', page.read_text(), re.DOTALL))
+    found = [(claim, what) for study in studies.load() for what in study.beside for claim in what.claims]
+    assert len(found) > 5
+    for claim, what in found:
+        text = " ".join(Reader(articles[claim]).text.split())
+        assert f"{what.source}: {what.says}" in text, claim
+    assert "Pawar" not in articles["S1"]
+
+
 def test_the_scoreboard_counts_the_verdicts(page: Path) -> None:
     board = page.read_text().partition('id="scoreboard"')[2].partition("</table>")[0]
     rows = pd.read_csv(page.parent / "numbers" / "ledger.csv")

@@ -34,7 +34,13 @@ NORMS = [
     "whitening",
     "cosine",
 ]
-NORMS += ["noise norm.correlation_time=5", "batch norm.per=ghost norm.ghost_size=4"]
+NORMS += [
+    "noise norm.correlation_time=5",
+    "noisy_batch norm.noise_per=sample",
+    "batch norm.per=ghost norm.ghost_size=4",
+]
+NORMS += ["batch_renorm norm.ghost_size=4", "batch norm.frozen_after=3"]
+NORMS += ["batch norm.statistics=running", "batch norm.statistics=population"]
 OPTIMISERS = {
     "sgd": [],
     "momentum": ["optim.momentum=0.9", "optim.schedule=cosine", "optim.weight_decay=1e-3"],
@@ -73,7 +79,8 @@ def overrides(net: str, norm: str, optimiser: str) -> list[str]:
     name, *options = norm.split()
     chosen = [*NETS[net], f"norm={name}", *options, f"steps={STEPS}", "evaluation.every=7", "checkpoint.seconds=0.01"]
     if net == "vgg":
-        chosen += ["model.dropout=0.2", "data.augment=true"]
+        whole = "norm.statistics=population" in options  # which has no augmented images
+        chosen += ["model.dropout=0.2", *([] if whole else ["data.augment=true"])]
     if optimiser != "sgd":
         rate = "optim.lr=1e-6" if net == "deep_linear" else "optim.lr=1e-2"
         chosen = [o for o in chosen if not o.startswith(("optim=", "optim.lr"))] + [rate]

@@ -160,6 +160,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "detached": {"name": "batch", "detach": "both"},
     "uncentred": {"name": "batch", "center": False},
     "ghost": {"name": "batch", "per": "ghost", "ghost_size": 4},
+    "renormalised ghost": {"name": "batch_renorm", "ghost_size": 4},
     "plain": {"name": "batch", "affine": False},
 }
 
@@ -200,7 +201,7 @@ class TestSources:
                 assert torch.equal(network(x), evaluated)
             with statistics.taken_from("batch"):
                 found = network(x)
-            if variant != "batch_renorm":  # whose training looks at the running ones too
+            if VARIANTS[variant]["name"] != "batch_renorm":  # whose training looks at the running ones too
                 assert torch.equal(found, trained)
             with statistics.taken_from(given):
                 close(network(x), borrowed.eval()(x), 1e-12)
@@ -301,11 +302,36 @@ def test_defaults_are_torchs_kernels_bit_for_bit() -> None:
         ({"running": "domain"}, "norm.running=domain: needs norm.per=domain"),
         ({"domains": 3}, "norm.domains=3: needs norm.per=domain"),
         ({"per": "domain", "domains": 0}, "norm.domains=0: must be at least 1"),
+        ({"frozen_after": 0}, "norm.frozen_after=0: must be at least 1, or null"),
+        ({"frozen_after": 2, "statistics": "running"}, "norm.frozen_after=2: needs norm.statistics=batch"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], line: str) -> None:
     with pytest.raises(WrongInput, match=f"^{line}"):
         apply_norm(nn.Linear(2, 4), "batch", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"per": "ghost", "ghost_size": 4}])
+def test_frozen_statistics_are_evaluations_from_their_batch_on(options: dict[str, Any]) -> None:
+    """Before it what batch normalisation does; then what evaluation does, with its gradient, and nothing moves."""
+    frozen, usual = (apply_norm(nn.Linear(5, 4), "batch", **options, **o).double() for o in ({"frozen_after": 2}, {}))
+    usual.load_state_dict(frozen.state_dict())
+    for seed in range(4):
+        x = random(8, 5, seed=seed)
+        if seed == 2:
+            usual.eval()
+        outputs = [block(x) for block in (frozen, usual)]
+        gradients = [
+            torch.autograd.grad((y**3).sum(), block.layer.weight)[0]
+            for y, block in zip(outputs, (frozen, usual), strict=True)
+        ]
+        close(*outputs)
+        close(*gradients)
+        for ours, theirs in zip(running_of(frozen).values(), running_of(usual).values(), strict=True):
+            close(ours, theirs)
+    assert int(frozen.norm.num_batches_tracked) == 2
+    with statistics.taken_from("batch"):  # which is asked for by name
+        close(frozen(x), usual.train()(x))
 
 
 def test_batches_that_do_not_fit() -> None:

@@ -19,7 +19,8 @@ import pytest
 import experiments
 from analysis import figures, studies
 from analysis.claims import Claim, Comparison, Grid, Term
-from analysis.decide import DIFFERENCE, RATIO, Identity, Region
+from analysis.decide import DIFFERENCE, RATIO, Identity, Region, Spread
+from analysis.decide.ranks import RankOverFamilies
 from analysis.errors import WrongInput
 from analysis.folders import find_runs
 from analysis.ledger import judge
@@ -39,19 +40,41 @@ COMPARED = [
     pytest.param(claim, comparison, id=f"{claim.name}-{i}")
     for _, claim in CLAIMS
     for i, comparison in enumerate(claim.comparisons)
+    if not isinstance(comparison.kind, Spread)  # of twenty seeds, whose numbers are not moved but spread: test_decide
 ]
 MARGIN = 0.02
 
 # Between them all that the suite's probes can be asked to record.
 PROBED = ("probes=standard", "probes.at=[0,1]", "probes.use.theory.curvature=true", "probes.use.landscape.random=8")
+WEIGHED = "train_mode: {statistics: batch}, " + ", ".join(
+    f"{half}_{weight}: {{statistics: {{name: weighed, weight: {weight / 100}}}}}"
+    for half in ("choosing", "judging")
+    for weight in (0, 2, 5, 10, 20, 30)
+)
+CHANGED = ", ".join(
+    f"{label}: {{statistics: {statistics}, inputs: {inputs}}}"
+    for label, statistics, inputs in (
+        ("noise", "running", "noise"),
+        ("noise_batch", "batch", "noise"),
+        ("pgd_half", "running", "{name: pgd, radius: 0.04}"),
+        ("pgd", "running", "{name: pgd, radius: 0.08}"),
+        ("pgd_wide", "running", "{name: pgd, radius: 0.12}"),
+    )
+)
+"""Evaluations on changed inputs."""
+OTHER_STATISTICS = (
+    "folded: {statistics: folded}, taken_out: {statistics: taken_out}, "
+    "whole_set: {statistics: {name: population, batches: all}}"
+)
+NOISE = "noise_off: {statistics: batch, data: training}, noise_redrawn: {statistics: redrawn, data: training}"
 RUNS = (
     (
         "norm=batch",
         "probes.use.landscape.limit=hessian",
         "probes.use.landscape.update=true",
-        "+evaluation.kinds={folded: {statistics: folded}, taken_out: {statistics: taken_out}}",
+        f"+evaluation.kinds={{{OTHER_STATISTICS}, {CHANGED}, {WEIGHED}, {NOISE}}}",
     ),
-    ("norm=none", "probes.use.landscape.limit=difference"),
+    ("norm=none", "probes.use.landscape.limit=difference", f"+evaluation.kinds={{{CHANGED}}}"),
 )
 """Overrides of small real runs."""
 
@@ -65,15 +88,23 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
     looked_at = ["probes=[spectrum,dynamics,ics,shift,affine]", "probes.every=1", "optim.criterion=half_squared_error"]
     experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
+    two = ["data=two_domains", "norm=batch", "model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40"]
+    two += ["optim.batch_size=16", "steps=2", "probes=domains", "probes.every=1", "probes.fixed_batch=32"]
+    experiments.run(small(folder, *two, "+evaluation.kinds={domain: {statistics: domain}, batch: {statistics: batch}}"))
+    experiments.run(small(folder, *two, "data.order=alternating"))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1", "model.activation=sigmoid"]
     deep += ["probes=[gradients,representations,dynamics,losses,biases,scaling,activations,jacobian]"]
-    deep += ["probes.use.dynamics.units=true"]
+    deep += ["probes.use.dynamics.units=true", "probes.use.dynamics.values=true"]
+    deep += ["probes.use.representations.places=[output,before_normalisation]"]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1, 1.0), (0, 1)):  # of figures over depth
         experiments.run(small(folder, *deep, f"model.depth={depth}", f"optim.lr={rate}", f"seed={seed}"))
     over = ["model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40", "optim.batch_size=16", "steps=1"]
     for gain, rate in ((1, 0.01), (1, 0.1), (1, 1), (0.1, 0.1), (10, 0.1)):  # over rates and scales
         experiments.run(small(folder, *over, f"model.gain={gain}", f"optim.lr={rate}"))
+    for other in ("data.standardise=centred", "model.placement=after", "model.norm_at=output"):
+        for rate in (0.01, 0.1, 1):
+            experiments.run(small(folder, *over, other, f"optim.lr={rate}"))
     return folder
 
 
@@ -123,7 +154,9 @@ def given(comparison: Comparison, claim: Claim, effect: float) -> tuple[Runs, Co
     trained, facts = configurations(comparison, claim)
     wobble = 1 + 1e-5 * np.arange(-3, 3)
     pairs = len(comparison.terms) // 2
-    if comparison.kind.unit == "fraction":
+    if isinstance(comparison.kind, RankOverFamilies):
+        numbers = [number * wobble for arm in range(1, pairs + 1) for number in (arm, effect * arm)]
+    elif comparison.kind.unit == "fraction":
         numbers = [number * wobble for number in (1 + 2 * effect, 1.0, 3.0)]
     elif comparison.kind.unit == "count":  # so many of the seeds
         numbers = [np.where(np.arange(SEEDS) < round(effect * SEEDS), np.inf, -np.inf)]
@@ -138,7 +171,11 @@ def given(comparison: Comparison, claim: Claim, effect: float) -> tuple[Runs, Co
 @pytest.mark.parametrize(("claim", "comparison"), partly(COMPARED, 6))
 def test_a_threshold_decides_where_it_lies(claim: Claim, comparison: Comparison, declared: Declared) -> None:
     """Two per cent inside is supported, two per cent outside is contradicted, at each end of each region."""
-    found = edges(comparison.region) if comparison.kind.unit != "count" else [(0.0, None), (1.0, None)]
+    found = edges(comparison.region)
+    if comparison.kind.unit == "count":
+        found = [(0.0, None), (1.0, None)]
+    if isinstance(comparison.kind, RankOverFamilies):  # of few arms there are few ranks: all in order, or all reversed
+        found = [(1.0, None), (-1.0, None)]
     assert found, "a region without an end decides nothing"
     for effect, inside in found:
         inside = comparison.region.holds(effect) if inside is None else inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from analysis.__main__ import main as analysis
 from experiments.cli import main
 from experiments.configuration import plain_config
 from experiments.errors import WrongInput
+from experiments.runs.folder import came_to
 from experiments.sweeps.job import list_jobs
 from tests.runs import MLP
 from tests.sweeping import runs
@@ -97,7 +99,8 @@ def test_arms_are_chosen_by_name_and_share_runs_with_whoever_asks_for_the_same(
     assert code == 0
     plain = expected("plain", "seed=0")
     assert "1 of 2 runs are done already" in output
-    assert f"[2/2] finished  {plain} (arm=plain)" in output
+    final = json.loads((here / "runs" / plain / "status.json").read_text())["final"]
+    assert f"[2/2] finished  {plain} (arm=plain) (test {final['test_accuracy']:.3g})\n" in output
     for name, arm in ((own.name, "batch, own statistics"), (plain, "plain")):
         described = json.loads((here / "runs" / name / "config.json").read_text())
         assert described["arm"] == described["config"]["arm"] == arm
@@ -225,3 +228,19 @@ def test_confirmatory_runs_are_the_same_jobs_with_seeds_of_their_own(
 def test_one_run_has_one_seed_and_no_confirmation(here: Path) -> None:
     with pytest.raises(WrongInput, match=r"^confirm=true: is of a sweep, whose seeds it chooses; .*give the seed$"):
         experiments.run(experiments.compose([*MLP, "confirm=true"]))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"final": {"test_accuracy": 0.97125, "test_data_loss": 0.1}, "diverged_at": None}, " (test 0.971)"),
+        ({"final": {"test_data_loss": 43.21, "data_loss": 1.0}}, " (test loss 43.2)"),
+        ({"final": {"test_accuracy": 0.1}, "diverged_at": 37}, " (at step 37)"),
+        ({"final": {"test_accuracy": 0.1}, "diverged_at": 0}, " (at step 0)"),
+        ({"final": {"accuracy": 1.0}}, ""),
+        ({"final": None}, ""),
+        (None, ""),
+    ],
+)
+def test_what_an_ended_run_came_to(status: dict[str, Any] | None, told: str) -> None:
+    assert came_to(status) == told

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from analysis import statistics
-from analysis.drawing.axes import ABOVE, LEVELS, NOTE, in_series, log_ticks, say
+from analysis.drawing.axes import ABOVE, LEVELS, NOTE, in_series, log_ticks, say, short
+from analysis.drawing.cells import draw_cells
 from analysis.drawing.panel import TRAINING, Band, Curve, Panel, drawable
 from analysis.measures import learnt_share
 from analysis.select import Setting
@@ -35,9 +36,14 @@ def draw_panel(panel: Panel, axes: Axes) -> None:
     lines = [line for part in re.split(r", (?![^(]*\))", panel.name) for line in textwrap.wrap(part, 24)]
     if panel.scale not in ("accuracy", "cosine") and unit not in ("", "1", "fraction"):
         lines.append(f"({unit})")
+    if panel.cells:
+        lines.append(f"(over {panel.cells.label})")
     axes.set_ylabel("\n".join(lines), linespacing=1.05, fontsize=7.5 if len(lines) > 1 else 8)
     if panel.missing:
         say(axes, panel.missing)
+        return
+    if panel.cells:
+        draw_cells(panel.cells, axes)
         return
     if panel.log:
         axes.set_yscale("log")
@@ -185,7 +191,10 @@ def told(panel: Panel) -> str:
 def foot(panels: Sequence[Panel], last: Axes) -> None:
     """The axis of training steps, or of what else they are over, under some panels."""
     last.set_xlabel(panels[-1].over.label)
+    if panels[-1].cells:
+        return
     steps = [c.steps for panel in panels for c in panel.all_curves() if len(c.steps)]
+    steps += [line.steps for panel in panels for line in panel.expected if panel.closed]
     first, end = min((s.min() for s in steps), default=0), max((s.max() for s in steps), default=1)
     if panels[-1].over.log and first > 0:
         pad = (end / first) ** 0.025 if end > first else 2.0
@@ -193,8 +202,9 @@ def foot(panels: Sequence[Panel], last: Axes) -> None:
         last.set_xlim(first / pad, end * pad)
         log_ticks(last.xaxis)
         return
-    last.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    whole = all((own == np.round(own)).all() for own in steps)  # as steps are, and radii of attacks are not
+    last.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+    last.xaxis.set_major_formatter(FuncFormatter((lambda step, _: f"{step:,.0f}") if whole else short))
     if steps:  # a published curve that goes on beyond our last step does not squeeze ours
         pad = 0.025 * (end - first) or 1
         last.set_xlim(first - pad, end + pad)
@@ -233,6 +243,8 @@ def _divergence(norm: str, steps: tuple[float, ...], runs: int) -> str:
 def handles(panels: Sequence[Panel], otherwise: Iterable[str] = ()) -> list[Line2D]:
     """Of the legend: arms (`otherwise`: where no panel has curves), things in an order, published curves, levels."""
     curves = [curve for panel in panels for curve in panel.all_curves()]
+    if any(panel.cells for panel in panels):  # whose they are is said beside them
+        return []
     norms = in_order({curve.norm for curve in curves} or otherwise)
     seeds = {norm: sorted({len(curve.runs) for curve in curves if curve.norm == norm}) for norm in norms}
     told = {
@@ -261,6 +273,10 @@ def handles(panels: Sequence[Panel], otherwise: Iterable[str] = ()) -> list[Line
 def explained(panels: Sequence[Panel], bands: str) -> list[str]:
     """What lines and bands are, and over how many seeds."""
     curves = [curve for panel in panels for curve in panel.all_curves()]
+    maps = [panel.cells.seeds for panel in panels if panel.cells]
+    if maps and not curves:
+        fewest, most = (int(end(np.concatenate([m[m > 0] for m in maps]))) for end in (np.min, np.max))
+        return [f"in each cell: median over seeds, in % ({f'{fewest} to ' if fewest < most else ''}{most} seeds)"]
     counts = {len(curve.runs) for curve in curves} or {0}
     across = any(panel.bands for panel in panels)
     if max(counts) <= 1:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import derived, statistics
+from analysis.drawing.cells import Cells
 from analysis.select import Setting
 
 Scale = Literal["linear", "log", "accuracy", "cosine"]
@@ -107,7 +108,9 @@ class Panel:
     windows: tuple[tuple[str, float, float], ...] = ()  # of an arm, from step to step: where it is compared
     notes: tuple[str, ...] = ()
     missing: str | None = None  # what is not there, where there is nothing to draw
+    closed: bool = False  # whether the lines that a theory predicts go round, and are seen whole
     context: bool = False  # shown for orientation: a figure that has nothing else is empty
+    cells: Cells | None = None  # a map, in place of curves
 
     @property
     def log(self) -> bool:
@@ -194,6 +197,8 @@ def panel(name: str, setting: Setting, wanted: Sequence[str] = (), **parts: obje
     drawn = [c for c in made.all_curves() if drawable(c.each, made.log).any()]
     number = sum(setting.counts.values())
     where = "in this run" if number == 1 else f"in these {number} runs"
+    if made.cells is not None and np.isfinite(made.cells.median).any():
+        return made
     if not made.all_curves():
         return replace(made, missing=f"no {name} is recorded\n{where}")
     if not drawn:

@@ -94,6 +94,11 @@ def _rows(column: Column, panel: Panel) -> list[pd.DataFrame]:
         )
         for which, curve in ends
     ]
+    if (cells := panel.cells) is not None:
+        for place, up in enumerate(cells.up):
+            about = {"curve": f"{cells.label} {up:g}", "norm": cells.norm, panel.over.column: cells.across}
+            ends_of_cells = {"median": cells.median, "min": cells.least, "max": cells.greatest, "runs": cells.seeds}
+            rows.append(pd.DataFrame({**start, **about, **{key: own[place] for key, own in ends_of_cells.items()}}))
     for one in panel.published:
         ends_of = ("",) if len(one.distances) == 1 else ("low", "high")
         for which, values, distance in zip(ends_of, (one.curve.low, one.curve.high), one.distances, strict=False):

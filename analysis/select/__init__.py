@@ -9,9 +9,9 @@ the normalisation with the options in which it differs from its own defaults (`l
 that differ in an option of their normalisation are two arms.
 """
 
-from analysis.select.arms import Ambiguous, Arm, arms_by, differing, known_and_others
+from analysis.select.arms import Ambiguous, Arm, arms_by, differing, known_and_norms, known_and_others
 from analysis.select.settings import Setting, apart, settings
 from analysis.select.words import CHOICE, FACTS, GROUPS, LENGTH, NORM, TITLE, plain, words_of
 
 __all__ = ["CHOICE", "FACTS", "GROUPS", "LENGTH", "NORM", "TITLE", "Ambiguous", "Arm", "Setting", "apart", "arms_by"]
-__all__ += ["differing", "known_and_others", "plain", "settings", "words_of"]
+__all__ += ["differing", "known_and_norms", "known_and_others", "plain", "settings", "words_of"]

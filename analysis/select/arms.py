@@ -119,6 +119,24 @@ def known_and_others(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
     return list(found.values())
 
 
+def known_and_norms(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
+    """Those of these arms that have a run, in their place among the normalisations of all other runs.
+
+    No run is of two of them: a normalisation beside known arms that name further keys names these too.
+    """
+    of = {run: arm for arm in known for run in arm.runs(runs)}
+    further = dict.fromkeys(key for arm in known for key in arm.keys if key.partition(".")[0] != NORM)
+    found: dict[str, Arm] = {}
+    for run in runs.each.index:
+        if (arm := of.get(run)) is None:
+            label, values = runs.label_of(run), [(key, runs.value(run, key)) for key in further]
+            where = ((NORM, label), *values)
+            told = " ".join([label, *(f"{key.rpartition('.')[2]}={plain(value)}" for key, value in values)])
+            arm = Arm(label if found.get(label, Arm(label, where)).where == where else told, where)
+        found.setdefault(arm.name, arm)
+    return list(found.values())
+
+
 def _own_options(runs: Runs, group: str) -> dict[str, list[str]]:
     """Choice of a group -> those of its options that other choices lack and in which its own runs differ."""
     by_choice: dict[str, list[str]] = {}

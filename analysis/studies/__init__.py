@@ -34,6 +34,21 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What others found of a study's claims: a replication, a correction. Shown beside these; decides nothing.
+
+    Args:
+        claims: their names.
+        source: who found it, with what set-up.
+        says: what was found, in a sentence or two of ours.
+    """
+
+    claims: tuple[str, ...]
+    source: str
+    says: str
+
+
+@dataclass(frozen=True)
 class Study:
     """One published explanation.
 
@@ -44,6 +59,7 @@ class Study:
         predicts: what it predicts, in one.
         experiments: what must be run for it, by name, in the order in which to run it.
         published: the publication's own settings, by key; certainty asks for them.
+        beside: corrections and replications, with the claims that they concern.
         name, claims, figures, package: filled in from the folder; figures are imported when they are asked for.
     """
 
@@ -53,6 +69,7 @@ class Study:
     predicts: str
     experiments: tuple[str, ...] = ()
     published: tuple[Mapping[str, Any], ...] = ()
+    beside: tuple[Beside, ...] = ()
     name: str = ""
     claims: tuple[Claim, ...] = ()
     figures: tuple[str, ...] = ()
@@ -62,6 +79,10 @@ class Study:
     def of_user(self) -> bool:
         """Whether it lies in a user's own folder or file."""
         return not self.package.startswith(f"{__name__}.")
+
+    def beside_claim(self, name: str) -> list[Beside]:
+        """What others found of one of its claims."""
+        return [found for found in self.beside if name in found.claims]
 
     def figure(self, name: str) -> ModuleType:
         """The module of one of its figures."""
@@ -146,6 +167,9 @@ def _of(package: ModuleType, name: str) -> Study:
         figures = sorted(info.name for info in pkgutil.iter_modules(folder.__path__) if not info.name.startswith("_"))
     ordered = sorted(found, key=lambda claim: [int(t) if t.isdigit() else 0 for t in re.split(r"(\d+)", claim.name)])
     study: Study = package.STUDY
+    named = {claim for beside in study.beside for claim in beside.claims}
+    if unknown := sorted(named - {claim.name for claim in found}):
+        raise WrongInput(f"study {name!r}: beside names the claim {unknown[0]!r}, which the study does not have")
     return replace(study, name=name, claims=tuple(ordered), figures=tuple(figures), package=package.__name__)
 
 

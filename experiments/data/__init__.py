@@ -6,6 +6,7 @@ signature is its configuration schema; the options of :class:`Options` are under
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 
 from experiments.data.arrays import Arrays, HeldOut, check_arrays, stratified_draw
-from experiments.data.batches import Batch, Data, DataSpec, Options
+from experiments.data.batches import Batch, Data, DataSpec
+from experiments.data.options import Options
 from experiments.discovery import Registry
 from experiments.errors import WrongInput, near_miss
 from experiments.options import build
@@ -31,6 +33,7 @@ __all__ = [
     "Options",
     "StandIn",
     "load_data",
+    "part_loader",
     "stratified_draw",
 ]
 
@@ -48,6 +51,19 @@ class StandIn:
 
 STAND_INS: dict[str, StandIn] = {}
 """By name, the data sets that need files. Their modules enter them here."""
+
+
+_stood_in: contextvars.ContextVar[bool] = contextvars.ContextVar("stood_in", default=False)
+
+
+def part_loader(name: str) -> Callable[..., Arrays]:
+    """The loader of a data set that another one is made of; of random images where :func:`load_data` is told so.
+
+    Raises:
+        WrongInput: no such data set.
+    """
+    loader = DATA.get(name)
+    return _standing_in(loader, STAND_INS[name], 512, 128) if _stood_in.get() and name in STAND_INS else loader
 
 
 def load_data(
@@ -90,11 +106,15 @@ def load_data(
     specific = {key: value for key, value in given.items() if key not in shared}
     if file is not None:
         arrays = _from_user(name, file, loader, seed, specific)
-    elif stand_in and name in STAND_INS:
-        samples = max(512, batch_size or 0, common.subset or 0), max(128, common.test_subset or 0)
-        arrays = build("data", _standing_in(loader, STAND_INS[name], *samples), (seed,), specific)
     else:
-        arrays = build("data", loader, (seed,), specific)
+        if stand_in and name in STAND_INS:
+            samples = max(512, batch_size or 0, common.subset or 0), max(128, common.test_subset or 0)
+            loader = _standing_in(loader, STAND_INS[name], *samples)
+        token = _stood_in.set(stand_in)
+        try:
+            arrays = build("data", loader, (seed,), specific)
+        finally:
+            _stood_in.reset(token)
     return Data(check_arrays(f"data.name={name}", arrays), seed, batch_size, device, common, name)
 
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from experiments.data.arrays import Arrays, refuse_empty_domains, stratified_draw
 from experiments.data.labels import with_noise
-from experiments.data.orders import Chosen, GroupedBy, Order, Samples, build_order
-from experiments.data.standardising import Standardise, treatment
+from experiments.data.options import Options
+from experiments.data.orders import Chosen, Order, Samples, build_order
+from experiments.data.standardising import treatment
 from experiments.errors import WrongInput
 from probes.randomness import seeded_generator
 
@@ -73,51 +74,6 @@ class _Part(NamedTuple):
 
 def _rows(values: Tensor, chosen: Tensor | slice) -> Tensor:
     return values[chosen] if isinstance(chosen, slice) else values.index_select(0, chosen)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the configuration says about any data set, besides the options of its loader.
-
-    Args:
-        subset: training samples to keep, a fixed draw with each class's share (in each domain) that no seed changes;
-            null keeps all. Its statistics standardise the data, test set included.
-        test_subset: the same for the test set.
-        augment: random crop of the image padded by 4 black pixels, and horizontal flip with probability 1/2, both
-            drawn anew for every sample and step; bytes of images only.
-        standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
-            data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
-            255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same; whitened: all
-            values of an image together are centred and decorrelated, to a covariance that is the
-            identity (:func:`experiments.data.standardising.whitening_of`). Of bytes; numbers with classes are not
-            divided by 255, and a vector's coordinates are channels. Regression data are used as they are whether true
-            or false; centred goes by coordinate, whitened by all of them.
-        order: which samples are in which batch, by name (:mod:`experiments.data.orders`).
-        order_file: a user's Python file that has the order; null: it is one of the suite's.
-        grouped_by: what an order that tells groups apart goes by, class or domain; null: by domain where the data have
-            domains, else by class. Classes are those of the labels that are trained on.
-        groups_per_batch: how many of them a batch has, for the orders that ask; null: all.
-        label_noise: share of the training labels, from 0 to 1, that are replaced by another class, drawn from the seed;
-            those of the test set stay as they are.
-        label: what the data are called in results; null: as the data set says, else its name.
-    """
-
-    subset: int | None = None
-    test_subset: int | None = None
-    augment: bool = False
-    standardise: Standardise = True
-    order: str = "reshuffled"
-    order_file: str | None = None
-    grouped_by: GroupedBy | None = None
-    groups_per_batch: int | None = None
-    label_noise: float = 0.0
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("subset", "test_subset"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise WrongInput(f"data.{name}={value}: must be a whole number of at least 1, or null for all samples")
 
 
 class Data:
@@ -200,6 +156,10 @@ class Data:
         order = torch.randperm(self.test_size, generator=seeded_generator("cpu", "part of the test set"))
         return self._with(_test=self._test.at(order.tensor_split(parts)[part].sort().values.to(self.device)))
 
+    def tested_on_training(self, samples: int) -> Data:
+        """The same data, with the training samples of a fixed batch of that size in the test set's place."""
+        return self._with(_test=self._training.at(self._fixed(samples)))
+
     def trained_in(self, domain: int) -> Data:
         """The same data for populations: of the training samples of one domain, standardised as all are."""
         return self._with(_training=self._training.of(domain))
@@ -231,7 +191,7 @@ class Data:
 
     @property
     def valid_range(self) -> tuple[Tensor, Tensor] | None:
-        """What black and white of bytes become, (channels, 1, 1) or, ``centred_per_pixel``, the shape of an input.
+        """What black and white of bytes become, (channels, 1, 1), or of an input's shape where pixels are apart.
 
         None without bytes, and for whitened values, each of which is mixed from all pixels.
         """
@@ -279,6 +239,19 @@ class Data:
         for place, chosen in enumerate(order.split(self.batch_size)[:batches]):
             yield self._batch(self._training.at(chosen), -1, self._augment, -1 - place)  # as no step of training
 
+    def training_inputs(self) -> Tensor:
+        """The inputs of all training samples, in the order of the data: (training_size, *input_shape).
+
+        Raises:
+            WrongInput: each step sees others, as they are augmented.
+        """
+        if self._augment:
+            raise WrongInput(
+                "data.augment=true: there are no statistics of the whole training set then, as each step changes the "
+                "images anew; choose data.augment=false or norm.statistics=batch"
+            )
+        return self._ready(self._training.inputs)
+
     def fixed_batch(self, size: int) -> Batch:
         """``size`` different training samples, drawn from the seed once and for all, without augmentation.
 
@@ -287,9 +260,11 @@ class Data:
         """
         if not 1 <= size <= self.training_size:
             raise WrongInput(f"a fixed batch of {size}: must be from 1 to {self.training_size}, the training samples")
+        return self._batch(self._training.at(self._fixed(size)))
+
+    def _fixed(self, size: int) -> Tensor:
         generator = seeded_generator("cpu", self.seed, "fixed batch")
-        chosen = torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
-        return self._batch(self._training.at(chosen))
+        return torch.randperm(self.training_size, generator=generator)[:size].to(self.device)
 
     @functools.cached_property
     def _ready(self) -> Callable[[Tensor], Tensor]:

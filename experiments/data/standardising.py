@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.errors import WrongInput
 
-Standardise = bool | Literal["centred", "centred_per_pixel", "whitened"]
+Standardise = bool | Literal["centred", "centred_per_pixel", "standardised_per_pixel", "whitened"]
 """As ``data.standardise`` has it; see :class:`experiments.data.batches.Options`."""
 
 WHITENING_EPS = 1e-5
@@ -44,6 +44,9 @@ def treatment(
         mean, whitening = whitening_of(inputs)
         return _whitened(mean.float().to(device), whitening.float().to(device))
     of_bytes = inputs.dtype == torch.uint8
+    if standardise == "standardised_per_pixel":
+        pixel_mean, pixel_deviation = (part.to(device) for part in _moments_per_value(inputs))
+        return lambda values: (values - pixel_mean) / pixel_deviation
     if standardise == "centred_per_pixel" or (standardise == "centred" and not classes):
         middle, unit = _mean_per_value(inputs).to(device), 255.0 if of_bytes else 1.0
         return lambda values: (values.float() - middle) / unit
@@ -77,6 +80,14 @@ def _mean_per_value(inputs: Tensor) -> Tensor:
     """Over samples, float32 of the shape of one input; summed up some at a time."""
     total = sum((part.double().sum(0) for part in inputs.split(_CHUNK)), torch.zeros(inputs[0].shape).double())
     return (total / len(inputs)).float()
+
+
+def _moments_per_value(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (biased) over samples, float32, each of the shape of one input; a deviation of 0 is 1."""
+    mean = _mean_per_value(inputs)
+    squares = torch.stack([(part.double() - mean.double()).square().sum(0) for part in inputs.split(_CHUNK)]).sum(0)
+    deviation = (squares / len(inputs)).sqrt()
+    return mean, deviation.where(deviation > 0, 1.0).float()
 
 
 def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:

@@ -23,8 +23,8 @@ from experiments.evaluations.holders import holders
 from experiments.kinds import DEFAULTS, spelled_out
 from experiments.options import build, raised_by_user, users_place
 from probes.engine.carried import Carried
-from probes.engine.generators import RandomState
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.objective import Objective
 from probes.randomness import at_step
 from probes.statistics import in_domain_of
@@ -206,7 +206,7 @@ class Evaluations:
             except Exception as error:
                 _left_out(kind, error)
                 continue
-            found |= {f"{key}_{kind.label}": value for key, value in own.items()}
+            found |= {f"{kind.tested.batch}{key.removeprefix('test')}_{kind.label}": x for key, x in own.items()}
         return found
 
     def fields(self, loss_unit: str) -> dict[str, tuple[str, str, str, str, str]]:
@@ -215,11 +215,12 @@ class Evaluations:
         for kind in self.kinds:
             domains = self.occasion.data.domains if kind.tested.by_domain else ()
             for part in ("", *(f"_{name}" for name in domains)):
-                where = (f"test{part}, {kind.label}", kind.point, "evaluation mode")
-                loss = ("data_loss", f"{loss_unit}, mean over the test set", *where)
-                found[f"test_data_loss{part}_{kind.label}"] = loss
+                batch = kind.tested.batch
+                where = (f"{batch}{part}, {kind.label}", kind.point, "evaluation mode")
+                loss = ("data_loss", f"{loss_unit}, mean over {kind.tested.samples_of}", *where)
+                found[f"{batch}_data_loss{part}_{kind.label}"] = loss
                 if self.occasion.data.spec.task == "classification":
-                    found[f"test_accuracy{part}_{kind.label}"] = ("accuracy", "fraction", *where)
+                    found[f"{batch}_accuracy{part}_{kind.label}"] = ("accuracy", "fraction", *where)
         return found
 
 

@@ -93,6 +93,10 @@ class Tested:
 
     by_domain = False
     """Whether each domain is also told by itself."""
+    batch = "test"
+    """What the records call these samples: a run's mini-batches are "train"."""
+    samples_of = "the test set"
+    """The same in words."""
 
     def of(self, data: Data) -> Data:
         """The data with these samples for a test set; ValueError, in one line, where there are none such."""

@@ -13,9 +13,9 @@ from experiments.data import Batch
 from experiments.evaluations.base import Occasion
 from experiments.norms.batch import BatchNorm1d, BatchNorm2d, BatchStatistics
 from probes.engine.carried import Carried
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.randomness import at_step
-from probes.statistics import in_domain, in_domain_of
+from probes.statistics import in_domain, in_domain_of, of_population
 
 
 @torch.no_grad()
@@ -34,7 +34,8 @@ def holders(network: nn.Module, batch: Batch, seed: int) -> tuple[str, ...]:
     before = {name: _own(module) for name, module in trial.named_modules()}
     before = {name: {key: value.clone() for key, value in own.items()} for name, own in before.items()}
     try:
-        with at_step(seed, 0), in_domain_of(batch):
+        # the batch stands for a population, where one is asked: it does not matter which numbers move
+        with at_step(seed, 0), in_domain_of(batch), of_population(trial, batch.inputs):
             trial(batch.inputs)
     finally:
         random.restore()
@@ -182,6 +183,9 @@ def _forget_all_but(module: nn.Module, name: str, x: Tensor, occasion: Occasion)
             module(x)
         return {key: value.clone() for key, value in _own(module).items()}
 
+    for option in ("ghost_size", "frozen_after"):  # the union is one batch, and moves what it moves; it is a copy
+        if getattr(module, option, None) is not None:
+            setattr(module, option, None)
     start = {key: value.clone() for key, value in _own(module).items()}
     module.momentum, module.training = 1.0, True  # type: ignore[assignment]
     once = seen(start)

@@ -17,6 +17,7 @@ from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolu
 from probes import statistics
 
 Detached = Literal["none", "mean", "std", "both"]
+Trained = Literal["batch", "running", "population"]
 
 
 class _Contextual(nn.modules.batchnorm._BatchNorm):
@@ -47,10 +48,13 @@ class _Contextual(nn.modules.batchnorm._BatchNorm):
 class BatchNorm1d(_Contextual, nn.BatchNorm1d):
     """torch's for vectors, see :class:`_Contextual`."""
 
+    holds_all = True  # nothing beside parameters, buffers and the context: see probes.engine.hooks.torchs_own
+
 
 class BatchNorm2d(_Contextual, nn.BatchNorm2d):
     """torch's for images, see :class:`_Contextual`."""
 
+    holds_all = True
     _values_of = "channel"
 
 
@@ -111,9 +115,11 @@ class BatchStatistics(nn.Module):
         scale: bool,
         affine: bool,
         detach: Detached,
+        statistics: Trained,
         ghost_size: int | None,
         domains: int | None,
         running_by_domain: bool,
+        frozen_after: int | None,
         eps: float,
         momentum: float,
         **factory: Any,
@@ -121,7 +127,9 @@ class BatchStatistics(nn.Module):
         """Options as of :func:`batch`; ``domains`` is their number, or None where they are not told apart."""
         super().__init__()
         self.units, self.center, self.scale, self.detach = units, center, scale, detach
+        self.statistics = statistics
         self.ghost_size, self.domains, self.running_by_domain = ghost_size, domains, running_by_domain
+        self.frozen_after = frozen_after
         self.eps, self.momentum = eps, momentum
         self.place = ""
         self.weight = nn.Parameter(torch.ones(units, **factory)) if affine else None
@@ -138,15 +146,32 @@ class BatchStatistics(nn.Module):
             WrongInput: a group of one value per unit, a ghost size that does not divide the batch, no domains or more
                 of them than there are.
         """
-        if not statistics.of_batch(self.training):
+        if not statistics.of_batch(self.training) or self._frozen():
             mean, variance = statistics.held(self.place, running_mean=self.running_mean, running_var=self.running_var)
             rows = self._domains_of(x) if self.running_by_domain else None
             return self._normalised(x, mean, variance, rows)
+        moves = statistics.moves(self.training)
+        if moves and self.statistics == "running":
+            y = self._normalised(x, self.running_mean.clone(), self.running_var.clone(), None)
+            self._track(*self._moments(x.detach(), None), None)
+            return y
+        if moves and self.statistics == "population":
+            mean, variance, values = statistics.population(self.place)
+            self._track(mean, variance, values, None)
+            return self._normalised(x, mean, variance, None)
         groups, members = self._groups(x)
         mean, variance, values = self._moments(x, members)
-        if statistics.moves(self.training):
+        if statistics.gathering() and self.statistics == "population":
+            statistics.gather(self.place, (mean, variance, values))
+        if moves:
             self._track(mean, variance, values, groups)
         return self._normalised(x, mean, variance, members)
+
+    def _frozen(self) -> bool:
+        """Whether training has come to where the running statistics stand still and take the batch's place."""
+        if self.frozen_after is None or not statistics.moves(self.training):
+            return False
+        return int(self.num_batches_tracked) >= self.frozen_after
 
     def _groups(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The domain of each group, where they are domains; and each sample's group, None where all are of one."""
@@ -222,7 +247,8 @@ class BatchStatistics(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.units}, center={self.center:g}, scale={self.scale}, detach={self.detach}, "
-            f"ghost_size={self.ghost_size}, domains={self.domains}, eps={self.eps:g}, momentum={self.momentum:g}"
+            f"statistics={self.statistics}, ghost_size={self.ghost_size}, domains={self.domains}, "
+            f"frozen_after={self.frozen_after}, eps={self.eps:g}, momentum={self.momentum:g}"
         )
 
 
@@ -236,10 +262,12 @@ def batch(
     scale: bool = True,
     affine: bool = True,
     detach: Detached = "none",
+    statistics: Trained = "batch",
     per: Literal["batch", "domain", "ghost"] = "batch",
     ghost_size: int | None = None,
     running: Literal["shared", "domain"] = "shared",
     domains: int = 2,
+    frozen_after: int | None = None,
 ) -> nn.Module:
     """y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance per unit over the batch (and H, W).
 
@@ -257,6 +285,10 @@ def batch(
         affine: whether there are gamma and beta.
         detach: what of the batch's statistics has no gradient: nothing, the mean that is removed, what is divided by
             (std), or both (Ioffe & Szegedy 2015, section 2).
+        statistics: what training normalises by. The batch's; the running ones as they stand before the batch, which
+            have no gradient and then follow the batch's; or those of the whole training set at the present weights
+            (population normalisation, Luo et al. 2019, arXiv:1809.00846), with gradient through all of it unless
+            ``detach`` says otherwise, which the running ones follow: a pass of the whole set at each step.
         per: which samples share statistics: all of the batch, those of one domain (Irpan 2017), or ``ghost_size``
             consecutive ones (ghost batches, Hoffer et al. 2017, arXiv:1705.08741). The running ones then follow the
             groups' statistics weighed by their sizes, within groups only.
@@ -264,6 +296,8 @@ def batch(
         running: whether the domains share running statistics or each has its own, which its samples take in
             evaluation mode.
         domains: how many there are.
+        frozen_after: after so many training batches the running statistics stand still and training normalises by
+            them, as evaluation does (Wu & Johnson 2021, arXiv:2105.07576, section 4.2); None: never.
 
     Raises:
         WrongInput: a value out of range, options that do not go together.
@@ -282,9 +316,16 @@ def batch(
     if per != "domain" and (running, domains) != ("shared", 2):
         key, value = ("running", running) if running != "shared" else ("domains", str(domains))
         raise WrongInput(f"norm.{key}={value}: needs norm.per=domain")
+    if statistics != "batch" and per != "batch":
+        raise WrongInput(f"norm.statistics={statistics}: needs norm.per=batch, not {per}")
+    if statistics == "running" and detach != "none":
+        raise WrongInput(f"norm.detach={detach}: running statistics have no gradient; choose norm.statistics=batch")
     if domains < 1:
         raise WrongInput(f"norm.domains={domains}: must be at least 1")
-    if (center, scale, detach, per) == (True, True, "none", "batch"):
+    if frozen_after is not None and (frozen_after < 1 or statistics != "batch"):
+        rule = "must be at least 1, or null" if frozen_after < 1 else "needs norm.statistics=batch"
+        raise WrongInput(f"norm.frozen_after={frozen_after}: {rule}")
+    if (center, scale, detach, statistics, per, frozen_after) == (True, True, "none", "batch", "batch", None):
         cls = BatchNorm2d if is_convolution(layer) else BatchNorm1d
         return cls(units(layer), eps=eps, momentum=momentum, affine=affine, **device_and_dtype(layer))
     return BatchStatistics(
@@ -293,9 +334,11 @@ def batch(
         scale=scale,
         affine=affine,
         detach=detach,
+        statistics=statistics,
         ghost_size=ghost_size,
         domains=domains if per == "domain" else None,
         running_by_domain=running == "domain",
+        frozen_after=frozen_after,
         eps=eps,
         momentum=momentum,
         **device_and_dtype(layer),

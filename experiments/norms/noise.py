@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from experiments.errors import WrongInput
 from experiments.norms import drift
 from experiments.norms.base import NORMS, in_range
 from experiments.norms.batch import batch
@@ -25,6 +27,9 @@ class Noise(nn.Module):
     :func:`experiments.norms.drift.uniform`; at each step they are distributed as before, and so are the samples about
     them, which are drawn anew.
 
+    With ``noise_per="sample"`` every sample i has a mu_ij and a sigma_ij of its own in place of its unit's: each m_ij
+    and s_ij is distributed as before, but nothing is shared over the batch, so that no distribution of a unit moves.
+
     The draw is a function of (seed, step, ``place``), see :mod:`probes.randomness`. It is made in float32 whatever the
     network's precision, so that a float64 copy of the network sees the same noise.
 
@@ -42,6 +47,7 @@ class Noise(nn.Module):
         r_sigma: float = 0.1,
         noise_at_eval: bool = False,
         correlation_time: float = 1.0,
+        noise_per: Literal["unit", "sample"] = "unit",
     ) -> None:
         """
         Args:
@@ -53,6 +59,10 @@ class Noise(nn.Module):
             noise_at_eval: keep the noise in evaluation mode.
             correlation_time: steps over which mu_j and sigma_j are remembered; 1: not at all, as published; .inf: for
                 ever. At least 1; each step draws about 28 numbers per unit times it.
+            noise_per: whether the samples of a batch share their unit's mu_j and sigma_j, as published, or not.
+
+        Raises:
+            WrongInput: a value out of range; a correlation time of noise that no unit keeps.
         """
         super().__init__()
         in_range("n_mu", n_mu, 0)
@@ -63,6 +73,12 @@ class Noise(nn.Module):
         self.noise_at_eval = noise_at_eval
         in_range("correlation_time", correlation_time, 1)
         self.correlation_time = correlation_time
+        if noise_per == "sample" and correlation_time > 1:
+            raise WrongInput(
+                f"norm.correlation_time={correlation_time:g}: must be 1 with norm.noise_per=sample, for no unit keeps "
+                "what is drawn"
+            )
+        self.noise_per = noise_per
         self.place = ""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +87,9 @@ class Noise(nn.Module):
             return x
         generator = randomness.generator(self.place, x.device)
         per_unit = (1, x.shape[1], *[1] * (x.ndim - 2))
-        mu = torch.empty(per_unit, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
-        sigma = torch.empty(per_unit, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
+        shared = x.shape if self.noise_per == "sample" else per_unit
+        mu = torch.empty(shared, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
+        sigma = torch.empty(shared, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
         if self.correlation_time > 1 and randomness.current() is not None:
             drifting = drift.uniform(self.place, self.correlation_time, (2, x.shape[1]), x.device)
             mu = (self.n_mu * (2.0 * drifting[0] - 1.0)).view(per_unit)
@@ -84,7 +101,7 @@ class Noise(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"n_mu={self.n_mu}, n_sigma={self.n_sigma}, r_mu={self.r_mu}, r_sigma={self.r_sigma}, "
-            f"correlation_time={self.correlation_time:g}"
+            f"correlation_time={self.correlation_time:g}, noise_per={self.noise_per}"
         )
 
 
@@ -100,6 +117,7 @@ def noisy_batch(
     r_sigma: float = 0.1,
     noise_at_eval: bool = False,
     correlation_time: float = 1.0,
+    noise_per: Literal["unit", "sample"] = "unit",
 ) -> nn.Module:
     """Noisy batch normalisation (Santurkar et al. 2018, Algorithm 1): children ``batch`` and ``noise``.
 
@@ -113,5 +131,6 @@ def noisy_batch(
         r_sigma=r_sigma,
         noise_at_eval=noise_at_eval,
         correlation_time=correlation_time,
+        noise_per=noise_per,
     )
     return nn.Sequential(OrderedDict(batch=batch(layer, eps=eps, momentum=momentum), noise=noise))

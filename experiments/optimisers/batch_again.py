@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from experiments.data import Batch
-from probes.engine.generators import RandomState
+from probes.generators import RandomState
 from probes.objective import Objective, scalar
 from probes.randomness import at_step
 from probes.statistics import in_domain_of
@@ -40,7 +40,8 @@ class BatchAgain:
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
         try:
             with torch.enable_grad(), at_step(self.seed, self.batch.step), in_domain_of(self.batch):
-                output = functional_call(self.network, buffers, (self.batch.inputs,))
+                with self.objective.within(self.network):
+                    output = functional_call(self.network, buffers, (self.batch.inputs,))
                 loss = scalar(self.objective.data_loss(output, self.batch.targets))
         finally:
             after.restore()

@@ -21,6 +21,19 @@ from experiments.runs.lease import Lease, LeaseLost
 from experiments.schema import HEARTBEAT_SECONDS
 
 
+def came_to(status: Mapping[str, Any] | None) -> str:
+    """What an ended run came to, in brackets: ` (test 0.97)`, its test accuracy; ` (test loss 43.1)`, for a regression;
+    ` (at step 37)`, where it diverged; empty where its status has none of these.
+    """
+    final = (status or {}).get("final") or {}
+    if status and status.get("diverged_at") is not None:
+        return f" (at step {status['diverged_at']})"
+    for metric, word in (("test_accuracy", "test"), ("test_data_loss", "test loss")):
+        if metric in final:
+            return f" ({word} {final[metric]:.3g})"
+    return ""
+
+
 def read_status(path: Path) -> dict[str, Any] | None:
     """What status.json of the folder says; None before the first start."""
     if not (path / STATUS).exists():

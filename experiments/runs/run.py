@@ -21,7 +21,7 @@ from experiments.runs.again import probe_again
 from experiments.runs.attempt import Outcome, recorded, restore
 from experiments.runs.checkpoints import kept_steps
 from experiments.runs.files import disk_errors
-from experiments.runs.folder import RunFolder, read_status
+from experiments.runs.folder import RunFolder, came_to, read_status
 from experiments.runs.identity import (
     Identity,
     changed_defaults,
@@ -184,7 +184,8 @@ def _train_and_store(
             end={"step": journal.done, "sha256": sha256},
         )
         end_provenance(folder.path, same_training=equal)
-        log.info("%s: %s at step %d", folder.path.name, state, journal.done)
+        told = came_to({"diverged_at": diverged_at, "final": journal.last_values})
+        log.info("%s: %s at step %d%s", folder.path.name, state, journal.done, told)
     return Outcome(folder.path, state, journal.done, trained=True)
 
 

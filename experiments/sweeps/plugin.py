@@ -10,7 +10,7 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
@@ -27,16 +27,23 @@ from experiments.errors import WrongInput
 CONFIRMATORY = range(10, 16)
 """The seeds of ``confirm=true``, which nobody looked at while rules were made; those below are for development."""
 
-_carry_out: list[Callable[[list[tuple[str, DictConfig]]], None]] = []
+CarryOut: TypeAlias = Callable[[list[tuple[str, DictConfig]]], None]
+_carry_out: list[CarryOut] = []
 
 
-def hand_over_to(carry_out: Callable[[list[tuple[str, DictConfig]]], None]) -> None:
+def hand_over_to(carry_out: CarryOut | None) -> CarryOut | None:
     """Says who carries out the jobs of this process's sweeps.
 
     Args:
         carry_out: called with the jobs of a sweep: what sets each apart on the command line, and its configuration.
+            None: nobody.
+
+    Returns:
+        Who did until now.
     """
-    _carry_out[:] = [carry_out]
+    before = _carry_out[-1] if _carry_out else None
+    _carry_out[:] = [] if carry_out is None else [carry_out]
+    return before
 
 
 class SuiteSweeper(Sweeper):

@@ -18,6 +18,7 @@ from typing import Any
 
 from experiments.errors import RunFailure, WrongInput
 from experiments.runs.files import write_json
+from experiments.runs.folder import came_to, read_status
 from experiments.runs.format import SWEEP
 from experiments.schema import HEARTBEAT_SECONDS
 from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, try_out
@@ -116,7 +117,11 @@ def announced(jobs: Sequence[Job], at_a_time: int) -> Iterator[None]:
 def _account(job: Job, result: Result, number: int, results: list[tuple[str, Result]]) -> None:
     result = replace(result, text=result.text.removeprefix(f"{job.path}: "))
     results.append((job.title, result))
-    print(f"[{len(results)}/{number}] {result.state:<9} {job.title}", flush=True)
+    told = ""
+    if result.state in ("finished", "diverged"):
+        with contextlib.suppress(RunFailure, OSError):  # what it came to is lost with a damaged file, and no more
+            told = came_to(read_status(job.path))
+    print(f"[{len(results)}/{number}] {result.state:<9} {job.title}{told}", flush=True)
     if result.code:
         print(f"error: {job.title}: {result.text}", file=sys.stderr, flush=True)
 

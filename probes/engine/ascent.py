@@ -12,8 +12,8 @@ from probes.engine.ask import Ask
 from probes.engine.chain import Visit
 from probes.engine.collector import Collector, Neighbours, Results, nothing
 from probes.engine.evaluation import Evaluator
-from probes.engine.generators import RandomState
 from probes.engine.shadow import Shadow
+from probes.generators import RandomState
 from probes.network import Layer
 from probes.objective import scalar
 

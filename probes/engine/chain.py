@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map
 
 from probes.engine.decisions import decisions, traced_through
 from probes.engine.flow import first_tensor
-from probes.engine.generators import RandomState
 from probes.engine.hooks import hooked
 from probes.engine.layers import ENTERS
+from probes.generators import RandomState
 from probes.network import function_kind
 
 Visit = Callable[[str, Tensor], None]

@@ -37,6 +37,7 @@ class Costs:
         taps: bytes of each tap.
         output: bytes of the network's output.
         compared: taps of leaves of the user's own, which run twice where the training pass is reused.
+        prefixes: whether the leaves before a layer alone decide what enters it; a population's statistics do so too.
         double: (operations beyond a forward pass, peak bytes) of each second derivative that is asked.
     """
 
@@ -54,6 +55,7 @@ class Costs:
     taps: Mapping[str, int]
     output: int
     compared: frozenset[str]
+    prefixes: bool
     double: Mapping[Reduction, tuple[int, int]]
 
     def share(self, batch: str) -> float:
@@ -124,5 +126,6 @@ def measure_costs(
         taps=taps,
         output=size(x for x in tree_leaves(output) if isinstance(x, Tensor)),
         compared=frozenset(users),
+        prefixes=shadow.view.ordered and evaluator.objective.population is None,
         double=double,
     )

@@ -15,9 +15,9 @@ from probes.engine.ask import Ask
 from probes.engine.carried import Carried, State
 from probes.engine.chain import Visit
 from probes.engine.collector import Collector, Results, nothing
-from probes.engine.generators import RandomState
 from probes.engine.hooks import none_for_all_modules
 from probes.engine.shadow import Shadow, cast_module, cast_tensor
+from probes.generators import RandomState
 from probes.objective import Loss, Objective
 from probes.randomness import at_step
 from probes.reductions.reduction import Graph

@@ -54,9 +54,14 @@ def _of_the_network(hook: Any, own: set[int]) -> bool:
 
 
 def torchs_own(module: Any) -> bool:
-    """Whether it is a module all of which is torch's, as torch made it, and not hooked: a function of what it holds."""
+    """Whether it is a module all of which is torch's, as torch made it, and not hooked: a function of what it holds.
+
+    So is one whose class itself, and no class above it, says ``holds_all = True``; it vouches for its own forward.
+    """
     return not any(
-        type(part).__module__.partition(".")[0] != "torch" or "forward" in vars(part) or hooked(part)
+        (type(part).__module__.partition(".")[0] != "torch" and not vars(type(part)).get("holds_all", False))
+        or "forward" in vars(part)
+        or hooked(part)
         for part in module.modules()
     )
 

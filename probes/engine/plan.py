@@ -19,7 +19,7 @@ class Route(enum.Enum):
     """A way of evaluating a point; the value says in the plan what is saved."""
 
     FULL_PASS = ""
-    WITHOUT_ORDER = "at most a full pass each: no order of leaves"
+    WITHOUT_ORDER = "at most a full pass each: no order of leaves, or a population's statistics"
     TRAINING_PASS = "the training pass itself"
     BEFORE_ITSELF = "nothing moves before it: Before itself"
     ASCENT = "shared prefix"
@@ -114,7 +114,7 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool) -> Pla
         if (prefix := ask.point.prefix(view)) is not None and prefix.layer is not None and prefix.moving(view)
     }
     for ask in asks:
-        route = _route(ask, view, ascents, reuse)
+        route = _route(ask, view, ascents, reuse, costs.prefixes)
         operations = costs.share(ask.batch) * (
             _operations(ask, route, view, costs, ascended) + _twice(ask, view, costs)
         )
@@ -124,7 +124,7 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool) -> Pla
     return Plan(tuple(rows), costs.copy + carried_bytes(asks, view), peak, taps)
 
 
-def _route(ask: Ask, view: View, ascents: set[tuple[str, Moves]], reuse: bool) -> Route:
+def _route(ask: Ask, view: View, ascents: set[tuple[str, Moves]], reuse: bool, prefixes: bool) -> Route:
     """The way in which ``ask`` is evaluated; ``ascents`` are those that points of one layer each make necessary."""
     prefix = ask.point.prefix(view)
     if ask.point.origin:
@@ -133,11 +133,11 @@ def _route(ask: Ask, view: View, ascents: set[tuple[str, Moves]], reuse: bool) -
         return Route.FULL_PASS
     if prefix.layer is None:
         alone = ask.backward or bool(ask.asked.changes)
-        carried = view.ordered and ask.forward and not alone and (ask.batch, prefix.moves) in ascents
+        carried = prefixes and ask.forward and not alone and (ask.batch, prefix.moves) in ascents
         return Route.CARRIED_TO_THE_END if carried else Route.FULL_PASS
     if not prefix.moving(view):
         return Route.BEFORE_ITSELF
-    return Route.ASCENT if view.ordered else Route.WITHOUT_ORDER
+    return Route.ASCENT if prefixes else Route.WITHOUT_ORDER
 
 
 def _operations(ask: Ask, route: Route, view: View, costs: Costs, ascended: dict[tuple[str, Moves], int]) -> float:

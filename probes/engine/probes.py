@@ -17,7 +17,6 @@ from probes.engine.collector import Results
 from probes.engine.costs import measure_costs
 from probes.engine.curvature import check_curvature
 from probes.engine.evaluation import Evaluator
-from probes.engine.generators import RandomState
 from probes.engine.memory import answer_shape
 from probes.engine.outlook import Outlook
 from probes.engine.plan import Plan, make_plan
@@ -28,6 +27,7 @@ from probes.engine.shadow import Shadow, uncompiled
 from probes.engine.step import Apparatus, ProbedStep, same_program
 from probes.engine.table import rows, save
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.network import batch_modes
 from probes.objective import Objective
 from probes.protocol import At, Declaration, Probe
@@ -96,7 +96,7 @@ class Probes:
         known = Batches(batches or {}, (inputs, targets))
         source = uncompiled(network)
         self._rates = rates_by_step(learning_rate, optimiser, source)
-        self.shadow = Shadow(network, inputs, dtype)
+        self.shadow = Shadow(network, inputs, dtype, objective.within)
         self.evaluator = Evaluator(self.shadow, objective, seed)
         self._batches = known
         self.view = self.shadow.view

@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from probes.engine.ask import Ask
 from probes.engine.collector import Collector
 from probes.engine.evaluation import dense
-from probes.engine.generators import RandomState
 from probes.engine.hooks import torchs_own
 from probes.engine.training_pass import autocast_type, relative_distance, same_values, tolerance
 from probes.errors import ProbeError
+from probes.generators import RandomState
 
 if TYPE_CHECKING:
     from probes.engine.step import ProbedStep
@@ -57,12 +57,16 @@ class ReusedPass:
         moment.look()  # what this pass draws from, whatever the step drew before it
         self._mark_gradients()
         moment.apparatus.evaluator.begin(moment.step, moment.instant)
-        shadow.load(moment.start)
-        moment.apparatus.evaluator.reset()
-        steps: list[Callable[..., Any]] = []
-        for place, (step, live) in enumerate(zip(shadow.program.steps, shadow.program.bind(source), strict=True)):
-            known = not isinstance(live, nn.Module) or (step.module not in shadow.left_out and torchs_own(live))
-            steps.append(live if known else self._compared(place, live))
+        steps: list[Callable[..., Any]] = shadow.program.bind(source)
+        unknown = [
+            place
+            for place, (step, live) in enumerate(zip(shadow.program.steps, steps, strict=True))
+            if isinstance(live, nn.Module) and not (step.module not in shadow.left_out and torchs_own(live))
+        ]
+        if unknown:
+            shadow.load(moment.start)
+            moment.apparatus.evaluator.reset()
+        steps = [self._compared(place, live) if place in unknown else live for place, live in enumerate(steps)]
         collector = Collector(self.ask, moment.results, ordered=True)
         with moment.watching(self.ask, source):
             output, self.held = shadow.program.run(steps, inputs, collector.visit, self.ask.hold)
@@ -131,6 +135,11 @@ class ReusedPass:
                 self._earlier = self._earlier or name
         self.output_gradient = gradient if self.output_gradient is None else self.output_gradient + gradient
 
+    def check_ran(self) -> None:
+        """Refuses a step that did not run :meth:`forward`."""
+        if self.output is None:
+            raise ProbeError("reuse_training_pass: the step must run forward exactly once, on the batch's own inputs")
+
     def close(self) -> None:
         """Takes the marks off the live network."""
         for handle in self._marks:
@@ -140,8 +149,7 @@ class ReusedPass:
         """Answers what is asked; the gradient at theta_t."""
         moment, shadow, collector = self.moment, self.shadow, Collector(self.ask, self.moment.results)
         live = moment.live
-        if self.output is None:
-            raise ProbeError("reuse_training_pass: the step must run forward exactly once, on the batch's own inputs")
+        assert self.output is not None
         if all(live[name].grad is None for name in shadow.trainable):
             raise ProbeError("reuse_training_pass: the step must leave its gradient in .grad, but there is none")
         if self._earlier is not None:

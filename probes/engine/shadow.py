@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,10 +23,10 @@ from probes.engine.chain import (
 )
 from probes.engine.decisions import decisions, traced_through
 from probes.engine.flow import Recorder, find_steps, first_tensor
-from probes.engine.generators import RandomState
 from probes.engine.hooks import hooked, leave_out_hooks, none_for_all_modules
 from probes.engine.layers import ENTERS, Flow
 from probes.errors import ProbeError
+from probes.generators import RandomState
 from probes.network import View, kind_of
 
 
@@ -42,12 +43,19 @@ class Shadow:
         network: left as it is.
         inputs: an example batch, for shapes and operation counts.
         dtype: floating-point type of the evaluations; None for the network's own.
+        within: what a network is run within where it trains.
 
     Raises:
         ProbeError: the network cannot be copied, or has nothing to train.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        inputs: Tensor,
+        dtype: torch.dtype | None = None,
+        within: Callable[[nn.Module], AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
         if isinstance(network, torch.jit.ScriptModule):
             raise ProbeError(
                 f"network {type(network).__name__}: a scripted module cannot be looked into; give the module that "
@@ -78,8 +86,10 @@ class Shadow:
         self._recorder: Recorder | None = None
         self._initial = {name: value.clone() for name, value in self.buffers.items()}
         self._state = self.carried.own()
-        with torch.enable_grad(), restored(self), none_for_all_modules():
-            self._find_order(self.cast(inputs))
+        with contextlib.ExitStack() as around, torch.no_grad():
+            around.enter_context(within(self.network))  # what it gives is no part of the flow that is recorded
+            with torch.enable_grad(), restored(self), none_for_all_modules():
+                self._find_order(self.cast(inputs))
 
     # ---- state
 

@@ -112,12 +112,12 @@ class ProbedStep:
         self.gradients: dict[str, dict[str, Tensor]] = {}  # at Before, by batch
         ordered = self.view.ordered
         self.watched = {row.ask.batch: Watch(row.ask, ordered) for row in plan.rows if row.ask.asked.changes}
-        self.look()
         self.reused: ReusedPass | None = None
         self.training_pass: TrainingPass | None = None
         if plan.training_pass is not None:
-            self.reused = ReusedPass(self, plan.training_pass)
+            self.reused = ReusedPass(self, plan.training_pass)  # looks when it runs
         else:
+            self.look()
             self.training_pass = TrainingPass(apparatus.network, inputs, self.look)
 
     def look(self) -> None:
@@ -138,6 +138,8 @@ class ProbedStep:
     def evaluate(self) -> Results:
         """Everything planned; float64 tensors on the CPU."""
         apparatus = self.apparatus
+        if self.reused is not None:
+            self.reused.check_ran()
         self.live = live = apparatus.live()
         self.end = {name: live[name].detach() for name in apparatus.shadow.trainable}
         apparatus.evaluator.begin(self.step, self.instant)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from probes import statistics
 from probes.engine.ask import Ask
 from probes.engine.collector import Collector, Results
 from probes.errors import ProbeError
@@ -73,6 +74,8 @@ class Watch:
 
         def watch(reduction: ChangeReduction) -> None:
             def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                if statistics.gathering():  # not the batch's pass
+                    return
                 handles[reduction.module].remove()
                 with torch.no_grad():
                     see(reduction, module, args[0], output)

@@ -6,6 +6,7 @@ Each is evaluated once per (batch, point) while the tensors it reads are alive, 
 from probes.reductions.change import ChangeParts
 from probes.reductions.curvature import DifferenceProducts, HessianProducts
 from probes.reductions.derivatives import CurvatureReduction, Derivatives
+from probes.reductions.domains import DomainMoments
 from probes.reductions.dynamics import (
     BufferValues,
     ChannelNorms,
@@ -52,6 +53,7 @@ __all__ = [
     "DifferenceProducts",
     "DifferenceReduction",
     "DistancesFromStart",
+    "DomainMoments",
     "ExtremeEigenvalues",
     "Geometry",
     "GradientComparison",

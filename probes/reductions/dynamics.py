@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,26 @@ from torch import Tensor
 from probes.errors import ProbeError
 from probes.network import View
 from probes.reductions.reduction import GradientReduction, ParameterReduction, StateReduction
+from probes.reductions.sums import PIECE
+
+
+def alike(names: Sequence[str], values: Mapping[str, Tensor]) -> Iterator[tuple[list[int], list[str]]]:
+    """Places and names of weights of one shape and type, no more numbers of them than a piece, or one weight."""
+    kinds: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+    for place, name in enumerate(names):
+        kinds.setdefault((values[name].shape, values[name].dtype), []).append(place)
+    for (shape, _), places in kinds.items():
+        count = max(1, PIECE // max(shape.numel(), 1))
+        for first in range(0, len(places), count):
+            which = places[first : first + count]
+            yield which, [names[place] for place in which]
+
+
+def joined(source: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """(names, *shape); of one a view."""
+    if len(names) == 1:
+        return source[names[0]].detach()[None]
+    return torch.stack([source[name].detach() for name in names])
 
 
 @dataclass(frozen=True)
@@ -23,11 +43,12 @@ class WeightTerms(GradientReduction):
         self, gradients: Mapping[str, Tensor], reference: Mapping[str, Tensor], values: Mapping[str, Tensor]
     ) -> Tensor:
         """See :class:`GradientReduction`."""
-        found = []
-        for name in self.weights:
-            w, g = values[name].detach(), gradients[name]
-            found.append(torch.stack([_product(w, w), _product(w, g), _product(g, g)]))
-        return torch.stack(found, 1)
+        like = next(iter(values.values()))
+        found = torch.empty(3, len(self.weights), dtype=torch.float64, device=like.device)
+        for which, names in alike(self.weights, values):
+            w, g = (joined(source, names).flatten(1) for source in (values, gradients))
+            found[:, which] = torch.stack([_product(a, b, 1) for a, b in ((w, w), (w, g), (g, g))])
+        return found
 
     def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
         """See :class:`Reduction`."""
@@ -47,28 +68,25 @@ class UpdateTerms(ParameterReduction):
 
     def reduce(self, values: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Tensor:
         """See :class:`ParameterReduction`."""
-        rows, lengths = [], []
-        for name in self.weights:
-            before = start[name].to(values[name].dtype).flatten(1)
-            moved = values[name].detach().flatten(1) - before
-            rows.append(
-                torch.stack([_product(a, b, 1) for a, b in ((before, moved), (moved, moved), (before, before))])
-            )
-            lengths.append(rows[-1].shape[1])
-        product, step, size = torch.cat(rows, 1)
-        single = torch.tensor([values[n].numel() == length for n, length in zip(self.weights, lengths, strict=True)])
-        angles = turned(product, step, size).square()
-        parts = zip(*(row.split(lengths) for row in (product, step, angles)), single.tolist(), strict=True)
-        return torch.stack([torch.stack([p.sum(), d.sum(), a.sum() * (not one)]) for p, d, a, one in parts], 1)
+        like = next(iter(values.values()))
+        found = torch.empty(3, len(self.weights), dtype=torch.float64, device=like.device)
+        for which, names in alike(self.weights, values):
+            after = joined(values, names)
+            before = joined(start, names).to(after.dtype).flatten(2)
+            moved = after.flatten(2) - before
+            product, step, size = (_product(a, b, 2) for a, b in ((before, moved), (moved, moved), (before, before)))
+            angles = turned(product, step, size).square() if before.shape[2] > 1 else torch.zeros_like(step)
+            found[:, which] = torch.stack([part.sum(1) for part in (product, step, angles)])
+        return found
 
     def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
         """See :class:`Reduction`."""
         return (3, len(self.weights))
 
 
-def _product(a: Tensor, b: Tensor, *dims: int) -> Tensor:
-    """Sum of a * b, taken in float64; the products are rounded in their own type, which takes half the time."""
-    return (a * b).sum(dims or None, dtype=torch.float64)
+def _product(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Sum of a * b over ``dim``, taken in float64; products are rounded in their own type, in half the time."""
+    return (a * b).sum(dim, dtype=torch.float64)
 
 
 def turned(product: Tensor, step_squared: Tensor, size_squared: Tensor) -> Tensor:
@@ -103,8 +121,12 @@ class DistancesFromStart(StateReduction):
         """See :class:`StateReduction`."""
         if not carried:
             carried.update({name: values[name].detach().clone() for name in self.weights})
-        moved = (values[name].detach() - carried[name] for name in self.weights)
-        return torch.stack([_product(d, d) for d in moved]).sqrt()
+        like = next(iter(values.values()))
+        found = torch.empty(len(self.weights), dtype=torch.float64, device=like.device)
+        for which, names in alike(self.weights, values):
+            moved = (joined(values, names) - joined(carried, names)).flatten(1)
+            found[which] = _product(moved, moved, 1)
+        return found.sqrt()
 
     def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
         """See :class:`Reduction`."""
@@ -117,7 +139,7 @@ class DistancesFromStart(StateReduction):
 
 @dataclass(frozen=True)
 class UnitsFromStart(StateReduction):
-    """(3, units): of each row w of a weight ||w||, ||w - w_0|| and the angle between the two in radians.
+    """(2, units): of each row w of a weight ||w - w_0|| and the angle between w and w_0 in radians.
 
     w_0 is what the row was when this was first asked. In float64, since most of a small angle is the rounding of its
     cosine.
@@ -133,11 +155,11 @@ class UnitsFromStart(StateReduction):
         start = carried["start"].double()
         moved = rows.double() - start
         product, step, size = ((a * b).sum(1) for a, b in ((start, moved), (moved, moved), (start, start)))
-        return torch.stack([rows.double().square().sum(1).sqrt(), step.sqrt(), turned(product, step, size)])
+        return torch.stack([step.sqrt(), turned(product, step, size)])
 
     def shape(self, view: View, names: Sequence[str], samples: int) -> tuple[int, ...]:
         """See :class:`Reduction`."""
-        return (3, view.shapes[self.weight][0])
+        return (2, view.shapes[self.weight][0])
 
     def carried_numbers(self, view: View) -> int:
         """See :class:`Reduction`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from probes.network import View
@@ -32,4 +33,4 @@ def chosen(units: Tensor, places: Sequence[range]) -> Tensor:
     """(rows, samples): the rows of ``units`` at ``places``; no copy where these are one after the other."""
     if all(a.stop == b.start for a, b in itertools.pairwise(places)):
         return units[places[0].start : places[-1].stop]
-    return units[[row for place in places for row in place]]
+    return torch.cat([units[place.start : place.stop] for place in places])

@@ -1,6 +1,6 @@
 """Daneshmand et al. (2020, 2021) and Nachum et al. (2024): what becomes of a batch's samples over depth."""
 
-from analysis.studies import Study
+from analysis.studies import Beside, Study
 
 STUDY = Study(
     title="Batch normalization provably avoids rank collapse for randomly initialised deep networks",
@@ -18,5 +18,14 @@ STUDY = Study(
         "daneshmand2020/relu",
         "daneshmand2020/tanh",
         "daneshmand2020/trained",
+        "daneshmand2020/shift",
+    ),
+    beside=(
+        Beside(
+            ("DN2",),
+            "The published code of 2020",
+            "Its ablation of centring and scaling is inactive in training: it passes statistics of its own to a batch "
+            "normalisation in training mode, which ignores them. Here the arms centre only, or scale only.",
+        ),
     ),
 )

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from analysis.across import best, slope
 from analysis.claims import POINT, Claim, Comparison, Term, alike, difference, less, more, value
-from analysis.measures import final
+from analysis.measures import Levels, final
 from analysis.select import Arm
+from analysis.shifts import both_shifts
 from analysis.studies.daneshmand2020.over_depth import at_layer, growth, plateau
 
 _RANK, _ORTHOGONAL, _CLUSTERS = "Daneshmand et al. 2020", "Daneshmand, Joudaki & Bach 2021", "Nachum et al. 2024"
@@ -172,5 +173,14 @@ CLAIMS = (
         "between the two plain networks is not the rank.",
         experiment="daneshmand2020/trained",
         core=False,
+    ),
+    both_shifts(
+        "DN11",
+        "against one name for two things; Santurkar et al. 2018, Definition 2.1; Haas et al. 2025",
+        _BATCH,
+        _NONE_HE,
+        levels=Levels(2.0, 1.2),
+        about={**MLP, "model.activation": "relu", "model.depth": 30},
+        experiment="daneshmand2020/shift",
     ),
 )

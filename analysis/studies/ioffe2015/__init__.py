@@ -1,6 +1,6 @@
 """Ioffe & Szegedy (2015): batch normalisation reduces internal covariate shift."""
 
-from analysis.studies import Study
+from analysis.studies import Beside, Study
 
 STUDY = Study(
     title="Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
@@ -22,6 +22,15 @@ STUDY = Study(
         "ioffe2015/inference",
         "ioffe2015/singular_values",
         "ioffe2015/few_samples",
+        "ioffe2015/shift",
     ),
     published=({"model": "mlp_ioffe_szegedy", "data": "mnist", "optim.batch_size": 60, "steps": 50000},),
+    beside=(
+        Beside(
+            ("I1",),
+            "A student's replication with published code, on MNIST",
+            "It tests at 94.9 % without and 98.2 % with batch normalisation at one rate; as the rate grows, the gap "
+            "falls from 85 points to 4.",
+        ),
+    ),
 )

@@ -21,7 +21,7 @@ from analysis.measure import refuse_two_of_a_seed
 from analysis.runs import Runs
 from analysis.select import NORM
 
-ANGLE, NORMS, DISTANCE = "unit_angle_from_start", "unit_norm", "unit_distance_from_start"
+ANGLE, NORMS, DISTANCE = "unit_angle_from_start", "channel_norms", "unit_distance_from_start"
 STILL = 5e-4
 """Radians within which two angles are one, and within which an angle stands still over the last probed steps."""
 MOVING = 0.02

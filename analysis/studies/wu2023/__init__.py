@@ -10,5 +10,5 @@ STUDY = Study(
     "epoch, the distortions average out.",
     predicts="With batch normalisation a greater loss over all training samples where the data are shuffled once; "
     "without it no difference.",
-    experiments=("wu2023/linear",),
+    experiments=("wu2023/linear", "wu2023/shift"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis.claims import Claim, Term, alike, more
 from analysis.measures import final
 from analysis.select import Arm
+from analysis.shifts import both_shifts
 
 _SOURCE = "Wu, Yun & Sra 2023"
 LOSS = final("data_loss", "fixed")
@@ -47,5 +48,14 @@ CLAIMS = (
         figure="loss_by_order",
         experiment="wu2023/linear",
         intervention=True,
+    ),
+    both_shifts(
+        "W3",
+        "against one name for two things; Santurkar et al. 2018, Definition 2.1; Haas et al. 2025",
+        ordered("batch", "shuffled_once"),
+        ordered("batch", "reshuffled"),
+        levels=None,
+        about=_ABOUT,
+        experiment="wu2023/shift",
     ),
 )

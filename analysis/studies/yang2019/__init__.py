@@ -17,5 +17,6 @@ STUDY = Study(
         "yang2019/depth",
         "yang2019/linear",
         "yang2019/linear_batches",
+        "yang2019/shift",
     ),
 )

@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis.across import best, curvature, slope
 from analysis.claims import Claim, Term, alike, difference, value
-from analysis.measures import Measure, final, steps_to_learn
+from analysis.measures import Levels, Measure, final, steps_to_learn
 from analysis.runs import Runs
 from analysis.select import Arm
+from analysis.shifts import both_shifts
 
 _YANG, _METEREZ = "Yang et al. 2019", "Meterez et al. 2024"
 RELU_GROWTH = math.pi / (math.pi - 1)
@@ -184,5 +185,14 @@ CLAIMS = (
         "with a non-linearity, or on fewer samples.",
         figure="gradients_over_depth",
         experiment="yang2019/linear",
+    ),
+    both_shifts(
+        "Y7",
+        "against one name for two things; Santurkar et al. 2018, Definition 2.1; Haas et al. 2025",
+        _BATCH,
+        _NONE_HE,
+        levels=Levels(2.0, 0.5),
+        about=_RELU,
+        experiment="yang2019/shift",
     ),
 )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from experiments.data import Data
 from experiments.evaluations.base import STATISTICS, Occasion, Statistics
 from experiments.evaluations.holders import of_moments
+from experiments.norms.batch import BatchStatistics
 
 
 @STATISTICS.register("weighed")
@@ -42,8 +43,8 @@ class Weighed(Statistics):
     def prepared(self, network: nn.Module, occasion: Occasion) -> nn.Module:
         for name in occasion.holders:
             module = network.get_submodule(name)
-            if not of_moments(module) or not isinstance(module, nn.modules.batchnorm._BatchNorm):
-                raise ValueError(f"weighed: {name}, a {type(module).__name__}, is none of torch's batch normalisations")
+            if not _usual(module):
+                raise ValueError(f"weighed: {name}, a {type(module).__name__}, is no batch normalisation as published")
             module.register_forward_hook(self._normalised)
         return network
 
@@ -59,3 +60,10 @@ class Weighed(Statistics):
         if module.weight is None:
             return found
         return found * module.weight.view(rows) + module.bias.view(rows)
+
+
+def _usual(module: nn.Module) -> bool:
+    """Whether it takes (x - mean) / sqrt(variance + eps), also of ghost batches."""
+    if isinstance(module, BatchStatistics):
+        return of_moments(module) and module.center == 1 and module.scale
+    return of_moments(module) and isinstance(module, nn.modules.batchnorm._BatchNorm)

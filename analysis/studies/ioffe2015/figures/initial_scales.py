@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from analysis.across import grid_of
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Over, Panel, curve, panel
+from analysis.drawing.rates import RATE
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting
 from analysis.standard import ACCURACY
-from analysis.studies.ioffe2015.figures._rates import PLAIN, RATE
+from analysis.studies.ioffe2015.figures._rates import PLAIN
 from analysis.usable import usable
 
 TITLE = "Test accuracy over the scale of the first weights and the learning rate"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Curve, Over, Panel, Scale, curve, panel
+from analysis.drawing.panel import Panel, Scale
+from analysis.drawing.rates import RATE, over_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.measures import Measure
@@ -14,8 +14,7 @@ from analysis.runs import Runs
 from analysis.select import Setting
 from analysis.standard import ACCURACY, LOSS, SPEED
 from analysis.studies.ioffe2015.claims import TRAINS
-from analysis.studies.ioffe2015.figures._rates import RATE, WANTED, arms
-from analysis.usable import usable
+from analysis.studies.ioffe2015.figures._rates import WANTED, arms
 
 TITLE = "Training over the learning rate (Ioffe & Szegedy 2015, section 3.3)"
 CAPTION = (
@@ -26,7 +25,6 @@ EXPECTED = (
     "With BN the loss stays low up to far higher rates (I3), and the best rate learns faster and better (I1); with the "
     "mean outside of the gradient step only far lower rates train (I7c)."
 )
-OVER = Over("rate", "learning rate", log=True)
 SHOWN: tuple[tuple[str, Measure, Scale, tuple[tuple[str, float], ...]], ...] = (
     ("final training loss", LOSS, "log", (("trained", TRAINS),)),
     ("final test accuracy", ACCURACY, "accuracy", ()),
@@ -44,23 +42,13 @@ def compute(runs: Runs) -> Sheet:
         about={"task": "classification"},
         where=lambda setting: len({setting.runs.value(run, RATE) for run in setting.runs.each.index}) > 2,
     )
-    columns = [Column(setting, tuple(_panel(setting, *shown) for shown in SHOWN)) for setting in found.drawn]
+    columns = [Column(setting, over_rates(setting, WANTED)) for setting in found.drawn]
     return found.sheet(columns, "no runs at several learning rates")
 
 
-def _panel(setting: Setting, name: str, measure: Measure, scale: Scale, levels: tuple[tuple[str, float], ...]) -> Panel:
-    curves: list[Curve] = []
-    notes: list[str] = []
-    for arm in setting.names:
-        own, left = usable(setting.runs.only(setting.of[arm]), measure, arm)
-        notes += left
-        numbers = measure.of(own).dropna()
-        if len(numbers):
-            seeds = [f"seed {own.each['seed'][run]}" for run in numbers.index]
-            rates = [own.value(run, RATE) for run in numbers.index]
-            frame = pd.DataFrame({"run": seeds, "step": rates, "value": numbers.to_numpy()})
-            curves.append(curve(arm, frame, setting, over=OVER))
-    return panel(name, setting, WANTED, scale=scale, over=OVER, curves=tuple(curves), levels=levels, notes=tuple(notes))
+def over_rates(setting: Setting, wanted: tuple[str, ...] = ()) -> tuple[Panel, ...]:
+    """The panels of `SHOWN`, over the learning rate."""
+    return tuple(over_rate(setting, name, measure, scale, wanted, levels) for name, measure, scale, levels in SHOWN)
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
 from analysis.drawing.panel import Band, Panel, curve, of_setting, panel
+from analysis.drawing.rates import RATE, at_best_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting
-from analysis.studies.ioffe2015.figures._rates import PLAIN, RATE, arms, at_best_rate
+from analysis.studies.ioffe2015.figures._rates import PLAIN, arms
 from analysis.studies.ioffe2015.own_measures import percentiles
 
 TITLE = "Test accuracy and percentiles of a sigmoid's input over training (Ioffe & Szegedy 2015, figure 1)"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from analysis.claims import SIMILAR, Claim, Term, alike, difference, in_forms, more, value
-from analysis.measures import drift, forms, over_training
+from analysis.measures import Levels, drift, forms, over_training
+from analysis.select import Arm
+from analysis.shifts import both_shifts
 from analysis.studies.santurkar2018.own_measures import followed_cosine, ics_exponent
 
 _PAPER = "Santurkar et al. 2018"
@@ -97,5 +99,14 @@ CLAIMS = (
         figure="fig03_shift",
         experiment="santurkar2018/vgg",
         core=False,
+    ),
+    both_shifts(
+        "S25",
+        f"{_PAPER}, Definition 2.1, against another measure of that name; Haas et al. 2025",
+        Arm.norm("batch"),
+        Arm.norm("none"),
+        levels=Levels(2.0, 0.3),
+        about=_VGG,
+        experiment="santurkar2018/vgg_shift",
     ),
 )

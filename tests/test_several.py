@@ -1,0 +1,183 @@
+"""Several experiments, one after another: what is left is told, what is finished left alone, a failure stops none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import experiments
+from analysis import studies
+from analysis.__main__ import main as analysis_main
+from experiments.sweeps import several
+from experiments.sweeps.several import Part, correct, estimate, told
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /model: mlp
+  - _self_
+label: {name}
+steps: {steps}
+data: {{subset: 64, test_subset: 40}}
+model: {{widths: [16]}}
+optim: {{batch_size: 16}}
+evaluation: {{every: 2, population: false}}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    arms:
+      plain: [norm=none]
+      normalised: [norm=batch, norm.momentum=0.01]
+    params:
+      seed: 0,1
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A stand-in for the suite's experiments: two that are tiny."""
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    for name, steps in (("first", 4), ("second", 6)):
+        (folder / f"{name}.yaml").write_text(EXPERIMENT.format(name=name, steps=steps))
+    return tmp_path
+
+
+def test_jobs_are_those_of_the_command(mine: Path) -> None:
+    jobs = several.jobs_of(["experiment=first", "optim.lr=0.5"], str(mine / "mine"))
+    each = [f"arm={arm} seed={seed}" for arm in ("plain", "normalised") for seed in (0, 1)]
+    own = [experiments.compose(["experiment=first", *one.split(), "optim.lr=0.5"], mine / "mine") for one in each]
+    assert [told for told, _ in jobs] == each
+    assert [config["norm"] for _, config in jobs] == [several.plain_config(config)["norm"] for config in own]
+    assert {(config["optim"]["lr"], config["steps"]) for _, config in jobs} == {(0.5, 4)}
+    single = several.jobs_of(["norm=l1"])
+    assert [(told, config["norm"]["name"]) for told, config in single] == [("", "l1")]
+
+
+def test_what_is_left_is_told_and_nothing_is_stored(mine: Path) -> None:
+    folder = f"runs_dir={mine / 'runs'}"
+    part = estimate("first", [folder, "launcher.workers=1"], str(mine / "mine"))
+    assert (part.runs, part.left) == (4, 4)
+    assert part.seconds > 0
+    assert not (mine / "runs").exists()
+    halves = estimate("first", [folder, "launcher.workers=2"], str(mine / "mine"))
+    longer = estimate("second", [folder, "launcher.workers=1"], str(mine / "mine"))
+    assert halves.seconds < 5 * part.seconds  # of the same order: both were timed on their own
+    assert longer.seconds > 0
+
+
+def test_words() -> None:
+    parts = [Part("a", 10, 4, 90.0), Part("b", 5, 0, 0.0), Part("c", 5, 5, 150.0)]
+    assert told(parts) == "3 experiments, 9 of 20 runs left: about 4 min"
+    assert told(parts[1:2]) == "1 experiment, all of 5 runs done already"
+    correct(parts[2:], expected=100.0, took=200.0)  # half of what it was slower
+    assert parts[2].seconds == 225.0
+    correct(parts[2:], expected=100.0, took=10000.0)  # no more than four times
+    assert parts[2].seconds == 225.0 * 2.5
+    correct(parts[2:], expected=0.5, took=60.0)  # nothing was left there to be learnt from
+    assert parts[2].seconds == 225.0 * 2.5
+
+
+@pytest.mark.parametrize("arguments", [[], ["seed=1"]])
+def test_without_a_name(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["several", *arguments])
+    assert several.main() == 2
+    assert capsys.readouterr().err == "error: name at least one experiment, as santurkar2018/vgg\n"
+
+
+def test_a_wrong_name_is_told_before_anything_runs(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["several", "--config-dir", str(mine / "mine"), "first", "seconnd"])
+    monkeypatch.chdir(mine)
+    assert several.main() == 2
+    error = capsys.readouterr().err
+    assert "seconnd" in error
+    assert error.count("\n") == 1
+    assert not (mine / "runs").exists()
+
+
+def test_one_that_fails_stops_no_other_and_a_signal_stops_all(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr(several, "estimate", lambda name, *rest: Part(name, 2, 2, 1.0))
+    monkeypatch.setattr(
+        several, "_carry_out", lambda arguments: called.append(list(arguments)) or codes[len(called) - 1]
+    )
+    monkeypatch.setattr(sys, "argv", ["several", "a", "b", "c", "seed=1"])
+    codes = [0, 1, 0]
+    assert several.main() == 1
+    assert called == [[f"experiment={name}", "seed=1"] for name in "abc"]
+    assert "3 experiments, 6 of 6 runs left" in capsys.readouterr().out
+    called.clear()
+    codes = [130, 0, 0]
+    assert several.main() == 130
+    assert len(called) == 1
+
+
+@pytest.mark.long
+def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def typed(*arguments: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["several", "--config-dir", "mine", *arguments, "launcher.workers=1"])
+        assert several.main() == 0
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.chdir(mine)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert typed("first", "second", "dry=true")[0].startswith("2 experiments, 8 of 8 runs left: about ")
+    assert not (mine / "runs").exists()
+    typed("first")
+    again = typed("first", "second")
+    assert again[0].startswith("2 experiments, 4 of 8 runs left: about ")
+    assert again[-1].startswith("1 experiment, 4 of 4 runs left: about ")
+    states = [json.loads(path.read_text())["state"] for path in (mine / "runs").glob("*/status.json")]
+    assert states == ["finished"] * 8
+
+
+# ----------------------------------------------------------------------------------------------------------------- make
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+@pytest.mark.parametrize(("ends", "code", "reported"), [(0, 0, True), (1, 2, True), (130, 2, False)])
+def test_make_atlas_runs_what_the_studies_name_and_ends_with_the_report(
+    ends: int, code: int, reported: bool, tmp_path: Path
+) -> None:
+    """With a python that only writes down what it is asked for."""
+    stand_in = tmp_path / "venv"
+    (stand_in / "bin").mkdir(parents=True)
+    script = f"""#!/bin/sh
+case "$*" in *"analysis experiments") echo one/a; echo two/b;; *several*) echo "$@" >> {tmp_path}/asked; exit {ends};;
+*) echo "$@" >> {tmp_path}/asked;; esac
+"""
+    (stand_in / "bin" / "python").write_text(script)
+    (stand_in / "bin" / "python").chmod(0o755)
+    (stand_in / ".installed").touch()
+    os.utime(stand_in / ".installed", (time.time() + 3600,) * 2)
+    command = ["make", "atlas", f"VENV={stand_in}", "ATLAS=runs/here"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "-m experiments.sweeps.several one/a two/b runs_dir=runs/here"
+    assert asked[1:] == (["-m analysis report runs/here"] if reported else [])
+
+
+def test_the_analysis_lists_what_studies_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert analysis_main(["experiments"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == [name for study in studies.load() for name in study.experiments]
+    assert analysis_main(["experiments", "wu2023", "lemma45"]) == 0
+    assert capsys.readouterr().out.split() == [*studies.get("wu2023").experiments, *studies.get("lemma45").experiments]
+    assert analysis_main(["experiments", "wu2032"]) == 2
+    assert "did you mean 'wu2023'" in capsys.readouterr().err

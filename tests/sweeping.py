@@ -164,7 +164,7 @@ def states(runs_dir: Path) -> dict[str, str]:
 
 
 def times_trained(run: Path) -> int:
-    """How often the run came to its end."""
+    """How often the run's log says that it came to its end: not at all where it was killed as it said so."""
     return (run / "log.txt").read_text().count(f"{run.name}: finished at step")
 
 

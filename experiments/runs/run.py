@@ -175,6 +175,7 @@ def _train_and_store(
         state = "finished" if diverged_at is None else "diverged"
         sha256 = state_sha256(training.network)
         equal = compare_ends(folder.path, config, identity, journal.done, sha256)
+        end_provenance(folder.path, same_training=equal)  # first: a run that is told to be over lacks nothing
         folder.set_status(
             state,
             journal.done,
@@ -183,7 +184,6 @@ def _train_and_store(
             final=journal.last_values,
             end={"step": journal.done, "sha256": sha256},
         )
-        end_provenance(folder.path, same_training=equal)
         told = came_to({"diverged_at": diverged_at, "final": journal.last_values})
         log.info("%s: %s at step %d%s", folder.path.name, state, journal.done, told)
     return Outcome(folder.path, state, journal.done, trained=True)

@@ -70,7 +70,10 @@ class TestNothingMoves:
     @pytest.mark.parametrize("norm", ["noisy_batch", "batch_renorm"])
     def test_training_does_not_notice(self, tmp_path: Path, norm: str) -> None:
         common = [f"norm={norm}", "model.dropout=0.2", "probes=gradients", "probes.every=2"]
-        looked = experiments.run(small(tmp_path / "a", *common, *EVERY)).path
+        kinds = [
+            kind for kind in EVERY if "redrawn" not in kind or norm == "noisy_batch"
+        ]  # by a batch's statistics alone
+        looked = experiments.run(small(tmp_path / "a", *common, *kinds)).path
         plain = experiments.run(small(tmp_path / "b", *common, "evaluation.population=false")).path
         for part in ("network", "optimiser", "generators"):
             assert differences(checkpoint(looked)[part], checkpoint(plain)[part], part) == []

@@ -184,7 +184,7 @@ def _train_and_store(
             final=journal.last_values,
             end={"step": journal.done, "sha256": sha256},
         )
-        told = came_to({"diverged_at": diverged_at, "final": journal.last_values})
+        told = came_to({"final": journal.last_values}) if diverged_at is None else ""
         log.info("%s: %s at step %d%s", folder.path.name, state, journal.done, told)
     return Outcome(folder.path, state, journal.done, trained=True)
 

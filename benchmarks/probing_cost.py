@@ -47,7 +47,7 @@ SETTINGS = {
 }
 PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard", "dynamics", "representations", "shift"]
 
-
+CPU = torch.device("cpu")
 GUARDS = {
     TrainingPass: ["_before", "_after", "compare"],
     Shadow: ["check_alike"],
@@ -65,15 +65,23 @@ class Drop(ProbeRecorder):
         """Drops the values."""
 
 
-def setting(overrides: list[str], probes: str) -> Training:
+def setting(overrides: list[str], probes: str, norm: str = "batch", device: torch.device = CPU) -> Training:
     """Training with ``probes`` at every step, on random data where the set would be downloaded."""
-    config = plain_config(experiments.compose([*overrides, "norm=batch", f"probes={probes}", "probes.every=1"]))
-    data: Data = load_data(config["data"], 0, config["optim"]["batch_size"], torch.device("cpu"), stand_in=True)
-    return build_training(config, data, torch.device("cpu"), Drop())
+    config = plain_config(experiments.compose([*overrides, f"norm={norm}", f"probes={probes}", "probes.every=1"]))
+    data: Data = load_data(config["data"], 0, config["optim"]["batch_size"], device, stand_in=True)
+    return build_training(config, data, device, Drop())
+
+
+def finish(device: torch.device) -> None:
+    """Waits until a device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def seconds(training: Training, steps: int, plain: bool) -> float:
     """Wall time of one step, averaged over ``steps``."""
+    device = training.data.batch(0).inputs.device
+    finish(device)
     begun = time.perf_counter()
     for step in range(steps):
         batch = training.data.batch(step)
@@ -82,6 +90,7 @@ def seconds(training: Training, steps: int, plain: bool) -> float:
         else:
             with training.probes.around(step, batch) as forward:
                 train_step(training, forward, batch)
+    finish(device)
     return (time.perf_counter() - begun) / steps
 
 

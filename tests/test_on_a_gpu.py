@@ -1,0 +1,66 @@
+"""The checks for a GPU, tried on the CPU: they run, write what they found, and notice what they are for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spec = importlib.util.spec_from_file_location("on_a_gpu", BENCHMARKS / "on_a_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_device_that_is_not_there_is_refused(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["on_a_gpu.py"])
+    assert script.main() == 2
+    assert capsys.readouterr().err.startswith("error: --device cuda: ")
+
+
+def test_training_that_a_probe_disturbs_is_named(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert script.failures(script.invariants(cpu, script.TINY, ("batch",), ["gradients"])) == []
+    own = script.state_after
+
+    def disturbed(overrides: list[str], probes: str | None, norm: str, device: torch.device) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = own(overrides, probes, norm, device)
+        if probes is not None:
+            last = list(state)[-1]
+            state[last] = state[last] + 1
+        return state
+
+    monkeypatch.setattr(script, "state_after", disturbed)
+    assert script.failures(script.invariants(cpu, script.TINY, ("batch",), ["gradients"])) == [
+        "batch: gradients disturbs training"
+    ]
+    far = {"none": {"same bits with": {}, "relative error of the loss and the gradient norm": [0.0, 2e-3]}}
+    assert script.failures(far) == ["none: 2.0e-03 from the CPU"]
+
+
+@pytest.mark.long
+def test_all_of_it_on_small_networks(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["on_a_gpu.py", "--device", "cpu", "--quick", "--out", str(tmp_path / "told.json")]
+    )
+    assert script.main() == 0
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["left out"] == []
+    assert told["large network"]["plain steps"] >= 10
+    assert set(told["invariants"]) == {"none", "batch"}

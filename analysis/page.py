@@ -20,6 +20,8 @@ from analysis.claims import MUCH, SIMILAR
 from analysis.decide import RATIO, SEEDS
 from analysis.decide.outcome import LEANS, PROVISIONAL
 from analysis.decide.typical import ALPHA
+from analysis.drawing.ridges import SheetAndRidges
+from analysis.drawing.sheet import Sheet
 from analysis.files import replace
 from analysis.progress import FEWEST_STEPS
 from analysis.runs import Runs
@@ -125,8 +127,8 @@ class Pictures:
 
         A user's own figure that cannot be drawn is told on the page.
         """
-        said = {"name": name, "title": name, "caption": "", "expected": ""}
-        said |= {"empty": "", "failed": "", "source": "", "links": ""}
+        said: dict[str, Any] = {"name": name, "title": name, "caption": "", "expected": ""}
+        said |= {"empty": "", "failed": "", "source": "", "links": "", "beside": []}
         try:
             file = module()
             said["title"] = file.TITLE
@@ -146,6 +148,7 @@ class Pictures:
                 raise
             return {**said, "failed": f"not drawn: {type(error).__name__}: {error}"}
         links = self.numbers.links(name, data.table()) if callable(getattr(data, "table", None)) else ""
+        said["beside"] = data.beside() if isinstance(data, Sheet | SheetAndRidges) else []
         size = {"width": width, "height": height, "least": min(width * FEWEST_PER_INCH // PIXELS_PER_INCH, 600)}
         return {**said, **size, "source": source, "links": links, "alt": f"{said['title']}. {said['caption']}"}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from analysis import figures, forest, ledger, seeds, studies
@@ -50,7 +51,11 @@ def write_report(
     verdicts = ledger.judge(sweep.runs, studies.claims(found))
     numbers = Numbers.beside(out, "numbers")
     pictures = Pictures(sweep.runs, numbers)
-    told = [_study(study, of(study, verdicts), pictures.of_study(study)) for study in found]
+    drawn = {study.name: pictures.of_study(study) for study in found}
+    told = [
+        {**_study(study, of(study, verdicts), drawn[study.name]), **_distances(study, drawn[study.name], numbers)}
+        for study in found
+    ]
     others = pictures.others(own)  # before the problems: arrays may prove damaged when a figure takes them
     context = {
         "title": "Why does batch normalisation work?",
@@ -93,6 +98,33 @@ def _study(study: Study, verdicts: Sequence[Verdict], drawn: list[dict[str, Any]
         "unjudged": [claim.name for claim in study.claims if claim not in claims],
         "figures": pictures_of(drawn, verdicts),
     }
+
+
+def _distances(study: Study, drawn: Iterable[Mapping[str, Any]], numbers: Numbers) -> dict[str, Any]:
+    """How far our curves lie from the published ones: stated for every panel that has some, and never tuned to."""
+    rows = [{"figure": figure["title"].partition(":")[0], **row} for figure in drawn for row in figure["beside"]]
+    if not rows:
+        return {"distances": [], "distance_links": ""}
+    told = [
+        [
+            f"{row['figure']}, {row['panel']}",
+            row["setting"],
+            f"{row['norm']} {row['end']}".strip(),
+            forest.number(10 ** row["typical"], "ratio") if row["log"] else forest.number(row["typical"], "difference"),
+            f"{100 * row['within']:.0f} % of {row['points']}" if row["points"] else "none covered",
+        ]
+        for row in rows
+    ]
+    columns = [
+        "panel",
+        "setting",
+        "curve",
+        "ours / published, or the difference: median",
+        "published points within our seeds",
+    ]
+    title = "Distances from the published curves"
+    table = {"title": title, "columns": columns, "rows": told, "folded": True}
+    return {"distances": [table], "distance_links": numbers.links(f"{study.name}-distances", pd.DataFrame(rows))}
 
 
 def _overview(claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

@@ -60,19 +60,27 @@ def distance(steps: np.ndarray, values: np.ndarray, at: np.ndarray, published: n
     `at` of the published one. log: the median of |log10(ours / published)|, else the mean of |ours - published|. Points
     that are not finite (log: not positive) are left out; NaN where fewer than two published points are covered.
     """
+    found = apart(steps, values, at, published, log=log)
+    found = found[~np.isnan(found)]
+    if len(found) < 2:
+        return float("nan")
+    return float(np.median(np.abs(found)) if log else np.mean(np.abs(found)))
+
+
+def apart(steps: np.ndarray, values: np.ndarray, at: np.ndarray, published: np.ndarray, *, log: bool) -> np.ndarray:
+    """log10(ours / published) at the steps `at` [P] of a published curve, or (log: false) ours - published.
+
+    Ours is interpolated as :func:`distance` says; NaN where ours does not reach, or one of the two has no number.
+    """
     ours, theirs = np.asarray(values, dtype=float), np.asarray(published, dtype=float)
     good, there = np.isfinite(ours) & ((ours > 0) | (not log)), np.isfinite(theirs) & ((theirs > 0) | (not log))
-    x, ours, at, theirs = (
-        np.asarray(steps, dtype=float)[good],
-        ours[good],
-        np.asarray(at, dtype=float)[there],
-        theirs[there],
-    )
+    x, ours = np.asarray(steps, dtype=float)[good], ours[good]
+    found = np.full(len(theirs), np.nan)
     if not len(x):
-        return float("nan")
-    covered = (at >= x[0]) & (at <= x[-1])
-    if covered.sum() < 2:
-        return float("nan")
+        return found
+    covered = there & (at >= x[0]) & (at <= x[-1])
     if log:
-        return float(np.median(np.abs(np.interp(at[covered], x, np.log10(ours)) - np.log10(theirs[covered]))))
-    return float(np.mean(np.abs(np.interp(at[covered], x, ours) - theirs[covered])))
+        found[covered] = np.interp(at[covered], x, np.log10(ours)) - np.log10(theirs[covered])
+    else:
+        found[covered] = np.interp(at[covered], x, ours) - theirs[covered]
+    return found

@@ -42,7 +42,7 @@ def draw_few(monkeypatch: pytest.MonkeyPatch) -> None:
     def few(self: Pictures, name: str, module: Any, *, own: bool = False) -> dict[str, Any]:
         if own or name in DRAWN:
             return drawn(self, name, module, own=own)
-        return {"name": name, "title": name, "empty": "not in this test"}
+        return {"name": name, "title": name, "empty": "not in this test", "beside": []}
 
     monkeypatch.setattr(Pictures, "drawn", few)
 

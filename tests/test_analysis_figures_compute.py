@@ -207,22 +207,6 @@ def test_published_curves_are_the_papers_numbers() -> None:
         published.curves("fig4a_los_band")
 
 
-def test_distances_to_published_curves() -> None:
-    steps, at = np.array([0, 10, 20]), np.array([-5, 5, 15, 25])
-    there = np.array([9.0, 10.0, 1000.0, 9.0])
-    ours = np.array([1.0, 100.0, 10.0])
-    expected = plain.median([abs(math.log10(10 / 10)), abs(math.log10(10**1.5 / 1000))])
-    assert statistics.distance(steps, ours, at, there, log=True) == pytest.approx(expected)
-    expected = plain.fmean([abs(50.5 - 10), abs(55 - 1000)])
-    assert statistics.distance(steps, ours, at, there, log=False) == pytest.approx(expected)
-    assert math.isnan(statistics.distance(steps[:1], ours[:1], at, there, log=True))
-    assert math.isnan(statistics.distance(steps, ours * math.nan, at, there, log=False))
-    half = statistics.distance(
-        steps, np.array([1.0, math.inf, 10.0]), at, np.array([9.0, 10.0, math.nan, 9.0]), log=True
-    )
-    assert math.isnan(half)
-
-
 @pytest.mark.parametrize(
     ("keys", "drawn"),
     [

@@ -77,11 +77,28 @@ class PublishedCurve:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """How far our curve, or one end of our band, lies from a published one, over the steps that both cover.
+
+    Attributes:
+        points: published points that ours covers.
+        typical: the median over them of log10(our median / published), or (an axis that is not logarithmic) of the
+            difference; NaN where there are none.
+        within: the share of them that lies between our least and our greatest seed.
+    """
+
+    points: int
+    typical: float
+    within: float
+
+
+@dataclass(frozen=True)
 class Published:
     """A published curve and our median's distances from it: one number, or one for each end of a band."""
 
     curve: PublishedCurve
     distances: tuple[float, ...]
+    ends: tuple[Apart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,8 +239,23 @@ def beside_published(made: Panel, curves: Sequence[PublishedCurve]) -> Panel:
     found = []
     for one in shown:
         ends = zip(ours[one.norm], (one.low, one.high), strict=False)
-        apart = [statistics.distance(c.steps, c.median, one.steps, v, log=made.log) for c, v in ends]
-        found.append(Published(one, tuple(apart)))
+        pairs = [*ends]
+        apart = [statistics.distance(c.steps, c.median, one.steps, v, log=made.log) for c, v in pairs]
+        found.append(Published(one, tuple(apart), tuple(_apart(c, one.steps, v, made.log) for c, v in pairs)))
     told = ", ".join(f"{p.curve.norm}\N{NO-BREAK SPACE}{'/'.join(f'{d:.2f}' for d in p.distances)}" for p in found)
     measure = "median |log₁₀ ratio|" if made.log else "mean |difference|"
     return replace(made, published=tuple(found), notes=(*made.notes, f"to published, {measure}: {told}"))
+
+
+def _apart(ours: Curve, at: np.ndarray, published: np.ndarray, log: bool) -> Apart:
+    """How far our curve lies from a published one: `at` its steps [P], and its values [P] there."""
+    middle, least, greatest = (
+        statistics.apart(ours.steps, values, at, published, log=log)
+        for values in (ours.median, ours.least, ours.greatest)
+    )
+    covered = ~np.isnan(middle)
+    points = int(covered.sum())
+    if not points:
+        return Apart(0, float("nan"), float("nan"))
+    between = (least[covered] <= 0) & (greatest[covered] >= 0)
+    return Apart(points, float(np.median(middle[covered])), float(between.mean()))

@@ -103,6 +103,10 @@ class SheetAndRidges:
         """What is missing where there is nothing to draw in either; else nothing."""
         return self.sheet.empty if self.ridges.empty else ""
 
+    def beside(self) -> list[dict[str, object]]:
+        """How far the sheet's curves lie from published ones."""
+        return self.sheet.beside()
+
     def panels(self) -> list[PanelDisplay]:
         """Every panel of both, to be had alone."""
         return [*self.sheet.panels(), *self.ridges.panels()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -54,6 +54,26 @@ class Sheet:
     def table(self) -> pd.DataFrame:
         """Long form: setting, quantity, unit, curve, norm, step (or depth, ...); median, min, max, runs, each run."""
         return _joined([row for column in self.columns for panel in column.panels for row in _rows(column, panel)])
+
+    def beside(self) -> list[dict[str, object]]:
+        """How far ours lies from each published curve that is drawn: one row to a curve, or to an end of a band.
+
+        Keys: panel, setting, norm, end (empty, low or high), points, log, typical, within, as in :class:`Apart`.
+        """
+        return [
+            {
+                "panel": ": ".join(filter(None, (column.title, panel.name))),
+                "setting": column.setting.label,
+                "norm": one.curve.norm,
+                "end": end,
+                "log": panel.log,
+                **asdict(apart),
+            }
+            for column in self.columns
+            for panel in column.panels
+            for one in panel.published
+            for end, apart in zip(("",) if len(one.ends) == 1 else ("low", "high"), one.ends, strict=True)
+        ]
 
     def panels(self) -> list[PanelDisplay]:
         """Every panel, to be had alone."""

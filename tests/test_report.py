@@ -134,7 +134,8 @@ def test_the_scoreboard_counts_the_verdicts(page: Path) -> None:
             cell = row.partition(f'data-label="{setting}"')[2].partition("</td>")[0]
             told = {word: int(count) for count, word in re.findall(r'title="(\d+) ([a-z: ]+)"', cell)}
             assert told == verdicts["verdict"].value_counts().to_dict()
-            few, many = verdicts["fewest"].min(), verdicts["fewest"].max()
+            some = verdicts["fewest"][verdicts["fewest"] > 0]  # a verdict for want of seeds has none to tell
+            few, many = (some.min(), some.max()) if len(some) else (0, 0)
             assert f"<small>{forest.seeds(int(few), int(many))}</small>" in cell
 
 
@@ -159,7 +160,7 @@ def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page: Path) -> N
     read = Reader(text)
     assert read.loaded
     assert all(address.startswith("data:") for address in read.loaded)
-    assert not re.search(r"@import|url\(|<script|<iframe|javascript:", text)
+    assert not re.search(r"@import|url\((?!%23)|<script|<iframe|javascript:", text)
     assert "default-src 'none'" in text
     for link in read.links:
         if link.startswith("#"):

@@ -202,6 +202,7 @@ def test_the_landscape_records_the_learning_rate_of_its_step(tmp_path: Path) -> 
     assert set(found.unit) == {"1"}
 
 
+@pytest.mark.long
 def test_the_grids_of_the_experiments_hold_the_published_step_lengths() -> None:
     """Santurkar et al. 2018, figures 4 and 10: 0.05 to 0.4 at lr 0.1, and 1e-8 to 3.16e-5 at lr 1e-6."""
     published = {0.1: (0.05, 0.1, 0.2, 0.4), 1e-6: (1e-8, 1e-7, 1e-6, 1e-5, 3.16e-5)}

@@ -50,6 +50,7 @@ def test_a_researchers_script_runs_as_the_readme_shows(
     assert len(rates) == 7
 
 
+@pytest.mark.long
 def test_probing_any_model_as_the_readme_shows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

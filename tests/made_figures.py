@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -284,10 +284,12 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
-def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> list[MadeUp]:
+def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> Iterator[MadeUp]:
     """Runs that differ in what the figures of one study or other are about; between them every figure has some."""
-    others = (scaled, in_turn, prepared, diverging, placed)
-    return [both(**options), deep(depths=depths, **options), *(make(**options) for make in others)]
+    yield both(**options)
+    yield deep(depths=depths, **options)
+    for make in (scaled, in_turn, prepared, diverging, placed):
+        yield make(**options)
 
 
 def both(**options: Any) -> MadeUp:

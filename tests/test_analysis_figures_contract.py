@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,20 @@ def notes_of(data: Any) -> tuple[str, ...]:
     return (*data.sheet.notes, *data.ridges.notes) if hasattr(data, "ridges") and hasattr(data, "sheet") else data.notes
 
 
-def filled(name: str, *materials: Runs) -> Any:
+class Kinds:
+    """Runs of every kind, each made when it is first asked for: most figures take the first."""
+
+    def __init__(self, made: Iterable[MadeUp]) -> None:
+        self._made, self._left = list[Runs](), iter(made)
+
+    def __iter__(self) -> Iterator[Runs]:
+        yield from self._made
+        for one in self._left:
+            self._made.append(one.runs())
+            yield self._made[-1]
+
+
+def filled(name: str, materials: Iterable[Runs]) -> Any:
     """A figure of the first runs that have what it is about."""
     computed = (figures.get(name).compute(runs) for runs in materials)
     return next(data for data in computed if not data.empty)
@@ -84,8 +98,8 @@ def filled(name: str, *materials: Runs) -> Any:
 def standard() -> dict[str, tuple[Any, Figure]]:
     """Every figure of the same runs, of both tasks or of several depths, computed and drawn."""
     options: dict[str, Any] = {"norms": ("none", "batch", "noisy_batch", "noise"), "steps": (0, 10, 11, 30)}
-    materials = [made.runs() for made in every_kind(depths=(10, 11, 12, 13), **options)]
-    computed = {name: filled(name, *materials) for name in figures.names()}
+    materials = Kinds(every_kind(depths=(10, 11, 12, 13), **options))
+    computed = {name: filled(name, materials) for name in figures.names()}
     return {name: (data, drawn(name, data)) for name, data in computed.items()}
 
 
@@ -198,13 +212,13 @@ FIGURES = partly(figures.names(), 2)
 
 
 @pytest.fixture(scope="module")
-def of_all_arms() -> tuple[Runs, ...]:
-    return tuple(made.runs() for made in every_kind(norms=ARMS, steps=(0,)))
+def of_all_arms() -> Kinds:
+    return Kinds(every_kind(norms=ARMS, steps=(0,)))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_arm_is_drawn_or_named(name: str, of_all_arms: tuple[Runs, ...]) -> None:
-    data = filled(name, *of_all_arms)
+def test_every_arm_is_drawn_or_named(name: str, of_all_arms: Kinds) -> None:
+    data = filled(name, of_all_arms)
     shown = {arm.partition(" (")[0] for arm in data.table()["norm"]}  # or with its initialisation
     said = "; ".join(notes_of(data))
     for arm in ARMS:
@@ -253,28 +267,28 @@ def test_settings_that_do_not_fit_are_counted(name: str, of_six_settings: Runs) 
 
 
 @pytest.fixture(scope="module")
-def of_other_networks() -> list[Runs]:
+def of_other_networks() -> Kinds:
     """Four settings, which differ in something else each."""
     kinds: list[dict[str, Any]] = [{}, {"model.width": 0.5}, {"model.activation": "tanh"}, {"steps": 500}]
     common = {"model.width": 1.0, "model.activation": "relu"}
     options: dict[str, Any] = {"norms": ("none", "batch"), "seeds": 3, "steps": (0,)}
     made = zip(*(every_kind(keys={**common, **keys}, **options) for keys in kinds), strict=True)
-    return [sum(others, first).runs() for first, *others in made]
+    return Kinds(sum(others, first) for first, *others in made)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_runs_that_differ_in_anything_but_the_seed_are_columns_of_their_own(
-    name: str, of_other_networks: list[Runs]
+    name: str, of_other_networks: Kinds
 ) -> None:
-    table = filled(name, *of_other_networks).table()
+    table = filled(name, of_other_networks).table()
     labels = list(table["setting"].unique())
     assert len(labels) >= 2
     assert all("width" in label and "activation" in label and "steps" in label for label in labels)
     assert "runs" not in table or table["runs"].max() in (1, 3)  # of no setting's seeds with another's
 
 
-def test_seeds_are_counted_within_their_setting(of_other_networks: list[Runs]) -> None:
-    data = figures.get("training_curves").compute(of_other_networks[0])
+def test_seeds_are_counted_within_their_setting(of_other_networks: Kinds) -> None:
+    data = figures.get("training_curves").compute(next(iter(of_other_networks)))
     assert data.table()["runs"].max() == 3
     said = words(drawn("training_curves", data))
     assert "(3 seeds)" in said

@@ -142,11 +142,9 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
         if len(grid) < FEWEST_VALUES:
             told = ", ".join(map(plain, grid))
             raise NotRun(f"a best {words_of(key)} needs {FEWEST_VALUES} values or more, not {told} alone")
-        pilots = list(measured.number.index[:PILOTS])
-        chosen = judged.number.loc[pilots].median().dropna()
-        if not len(chosen):
+        pilots, value = _chosen(judged.number, least)
+        if value is None:
             raise Unanswerable(f"no {words_of(key)} can be chosen: the pilot seeds have no {by.name}")
-        value = chosen.idxmin() if least else chosen.idxmax()
         if value in (grid[0], grid[-1]):
             seeds = ", ".join(map(str, pilots))
             raise Unanswerable(f"the best {words_of(key)} of seeds {seeds}, {plain(value)}, is the grid's end")
@@ -157,6 +155,28 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
     chosen = f"chosen on the {PILOTS} lowest seeds, by the {which} {by.name} ({by.says}), which are not judged"
     says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
     return Across(key, f"{measure.name} at the best {words_of(key)}", says, (measure, by), reduce)
+
+
+def _chosen(numbers: pd.DataFrame, least: bool) -> tuple[list[Any], Any]:
+    """The pilots of a table [seeds, values], its lowest seeds, and the value at which their median is best, or None."""
+    pilots = list(numbers.index[:PILOTS])
+    medians = numbers.loc[pilots].median().dropna()
+    if not len(medians):
+        return pilots, None
+    return pilots, medians.idxmin() if least else medians.idxmax()
+
+
+def chosen_value(by: BySeed, key: str, *, least: bool = True) -> Across:
+    """The key's value at which `best` takes its measure, one for all seeds; at the grid's end too, of numbers alone."""
+
+    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
+        (judged,) = tables
+        _numbers_of(key, judged.number)
+        _, value = _chosen(judged.number, least)
+        return _exact(pd.Series(value, judged.number.index, dtype=float))
+
+    says = f"{words_of(key)} of the {'least' if least else 'greatest'} {by.name} ({by.says})"
+    return Across(key, f"best {words_of(key)}", f"{says}, on the {PILOTS} lowest seeds", (by,), reduce)
 
 
 def width(measure: BySeed, key: str, *, below: float = math.inf, above: float = -math.inf) -> Across:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.across import best, edge
 from analysis.measures import Measure, Window, drift, final, learnt_share, over_training, steps_to_learn
 
 SPEED = steps_to_learn()
@@ -10,6 +11,14 @@ TRAINING_ACCURACY = final("accuracy", "train")
 LOSS = final("data_loss", "train")
 TEST_LOSS = final("data_loss", "test")
 LEARNT = learnt_share()
+
+TRAINS = 0.5
+"""Data loss in nats, over the last tenth of training: below it a run counts as trained, whatever other runs reach."""
+LARGEST_RATE = edge(LOSS, "optim.lr", below=TRAINS)
+TUNED_SPEED, TUNED_ACCURACY = (best(measure, "optim.lr", by=TEST_LOSS) for measure in (SPEED, ACCURACY))
+"""At the learning rate of the least test loss."""
+QUICKEST = best(SPEED, "optim.lr", by=SPEED)
+"""At the learning rate at which it takes fewest steps."""
 
 
 def shift(window: Window) -> Measure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in ran
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
 SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
 LAYERED = (
+    "variance_before_normalisation",
     "skew_before_normalisation",
     "excess_kurtosis_before_normalisation",
     "ics_l2",
@@ -35,7 +36,11 @@ OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domain
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
-PLACE = "model.placement"
+COLUMNS = ["run", "norm", "step", "probe", "metric", "batch", "unit", "value", "layer", "x", "point"]
+TEXTS = ("run", "norm", "probe", "metric", "batch", "unit", "layer", "point")
+RANKS = (1.0, 2.0)
+"""Of the largest eigenvalues, as their records number them."""
+PLACE, NORMALISED = "model.placement", "model.norm_at"
 OTHER_TESTS = ("population", "train_mode")
 WEIGHED = tuple(f"{half}_{weight}" for half in ("choosing", "judging") for weight in (0, 2, 5, 10, 20, 30))
 EVALUATIONS = {
@@ -59,6 +64,7 @@ class MadeUp:
         rates: lr_t by step, recorded as the metric learning_rate.
         values: the one value of everything.
         scale: what the drawn values are multiplied by.
+        along: metrics along the line of step lengths.
     """
 
     def __init__(
@@ -74,12 +80,13 @@ class MadeUp:
         values: Any = None,
         keys: Mapping[str, Any] | None = None,
         scale: float = 1.0,
+        along: Sequence[str] = ALONG,
     ) -> None:
         self.steps, self.layers = list(steps), [f"{'layer' if regression else 'conv'}{i + 1}" for i in range(layers)]
         self.arrays: list[xr.DataArray] = []
         self.trained: dict[str, dict[str, Any]] = {}
         self.facts: dict[str, dict[str, Any]] = {}
-        self.rates, self.depth = rates or {}, (keys or {}).get("model.depth")
+        self.rates, self.depth, self.along = rates or {}, (keys or {}).get("model.depth"), along
         draw = np.random.default_rng(0)
         self.draw = (
             (lambda size: scale * draw.lognormal(size=size)) if values is None else lambda size: np.full(size, values)
@@ -88,7 +95,7 @@ class MadeUp:
         task = {"data": "gaussian", "model": "deep_linear", "optim.lr": 1e-6} if regression else {}
         common = {"data": "digits", "model": "vgg_small", **TRAINED, **task, **(keys or {})}
         told = "".join(f"-{value}" for value in [common["optim.lr"], *(keys or {}).values()])
-        parts = []
+        rows: list[tuple[Any, ...]] = []
         for norm in norms:
             for seed in range(seeds):
                 run, end = f"{norm}-{seed}{told}", (ends or {}).get(norm)
@@ -101,61 +108,65 @@ class MadeUp:
                     "seed": seed,
                 }
                 probed = [step for step in self.steps if end is None or step <= end]
-                rows = [part for step in probed for part in self._step(step, norm, regression, unit, step == end)]
-                parts.append(pd.concat(rows).assign(run=run, norm=norm))
+                own = (row for step in probed for row in self._step(step, norm, regression, unit, step == end))
+                rows += [(run, norm, *row) for row in own]
                 self._arrays(run, norm, probed)
-        self.table = pd.concat(parts, ignore_index=True)
+        self.table = pd.DataFrame(rows, columns=COLUMNS)
 
-    def _step(self, step: int, norm: str, regression: bool, unit: str, last: bool) -> list[pd.DataFrame]:
-        def rows(probe: str, metric: str, batch: str, unit: str, count: int, **dims: Any) -> pd.DataFrame:
+    def _step(self, step: int, norm: str, regression: bool, unit: str, last: bool) -> list[tuple[Any, ...]]:
+        """Of `COLUMNS`, those after the run and its normalisation."""
+        made: list[tuple[Any, ...]] = []
+
+        def add(probe: str, metric: str, batch: str, unit: str, count: int, **dims: Any) -> None:
             values = self.draw(count)
             if last:  # what a run that blows up leaves behind
                 values = np.where(np.arange(count) % 2, math.nan, math.inf)
             if metric == "accuracy":
                 values = 1 / (1 + values)
-            kept = {"layer": None, "x": math.nan, "point": "before"} | dims
-            return pd.DataFrame(
-                {"step": step, "probe": probe, "metric": metric, "batch": batch, "unit": unit, "value": values, **kept}
-            )
+            layers, x, point = dims.get("layer"), dims.get("x"), dims.get("point", "before")
+            for i, value in enumerate(values):
+                layer, at = layers[i] if layers else None, x[i] if x else math.nan
+                made.append((step, probe, metric, batch, unit, float(value), layer, at, point))
 
-        def layered(metric: str) -> pd.DataFrame:
-            return rows("some", metric, "train", "1", len(self.layers), layer=self.layers)
+        def layered(*metrics: str) -> None:
+            for metric in metrics:
+                add("some", metric, "train", "1", len(self.layers), layer=self.layers)
 
-        made = [rows("training", "loss", "train", unit, 1)]
-        made += [rows("training", "data_loss", batch, unit, 1) for batch in ("train", "test")]
-        made += [rows("some", "data_loss", "fixed", unit, 1)]
+        add("training", "loss", "train", unit, 1)
+        for batch in ("train", "test"):
+            add("training", "data_loss", batch, unit, 1)
+        add("some", "data_loss", "fixed", unit, 1)
         if not regression:
-            tested = ("test", "test_first", "test_first, domain", "test, domain")
-            made += [rows("training", "accuracy", batch, "fraction", 1) for batch in ("train", *tested)]
-            made += [rows("some", "accuracy", f"test, {label}", "fraction", 1) for label in OTHER_TESTS]
-            made += [rows("some", "data_loss", f"test, {label}", unit, 1) for label in (*OTHER_TESTS, *WEIGHED)]
-            made += [
-                rows("training", metric, f"test, {label}", "1", 1, point=point)
-                for label, point in EVALUATIONS.items()
-                for metric in ("accuracy", "data_loss")
-            ]
+            for batch in ("train", "test", "test_first", "test_first, domain", "test, domain"):
+                add("training", "accuracy", batch, "fraction", 1)
+            for label in OTHER_TESTS:
+                add("some", "accuracy", f"test, {label}", "fraction", 1)
+            for label in (*OTHER_TESTS, *WEIGHED):
+                add("some", "data_loss", f"test, {label}", unit, 1)
+            for label, point in EVALUATIONS.items():
+                for metric in ("accuracy", "data_loss"):
+                    add("training", metric, f"test, {label}", "1", 1, point=point)
         if step in self.rates:
-            made.append(rows("training", "learning_rate", "none", "1", 1).assign(value=self.rates[step]))
-        made += [rows("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID) for metric in ALONG]
-        made += [rows("landscape", metric, "train", "loss/parameter", 1) for metric in SCALARS]
-        made += [layered(metric) for metric in LAYERED]
-        made += [layered(metric) for metric in OF_A_LAYER]
-        made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
-        made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
-        if depth := self.depth:
-            names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
-            made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))
-            made += [
-                rows("representations", f"{metric}_output", "train", "1", len(names), layer=names) for metric in SAMPLES
-            ]
-        made += [layered(f"{metric}_before_normalisation") for metric in MOMENTS]
-        made.append(layered("unit_angle_from_start"))
+            made.append((step, "training", "learning_rate", "none", "1", self.rates[step], None, math.nan, "before"))
+        for metric in self.along:
+            add("landscape", metric, "train", "loss/parameter", len(GRID), x=GRID)
+        for metric in SCALARS:
+            add("landscape", metric, "train", "loss/parameter", 1)
+        add("curvature", "largest_eigenvalues", "train", "loss/parameter²", len(RANKS), x=RANKS)
+        layered(*LAYERED, *OF_A_LAYER)
+        for metric in OF_DOMAINS:
+            add("some", metric, "fixed", "1", len(self.layers), layer=self.layers)
+        add("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers)
+        if self.depth:
+            names = [*(f"fc{i + 1}" for i in range(self.depth)), "head"]
+            add("gradients", "gradient_norm", "train", "1", len(names), layer=names)
+            for metric in (*SAMPLES, "cosine_mean"):
+                add("representations", f"{metric}_output", "train", "1", len(names), layer=names)
+        layered(*(f"{metric}_before_normalisation" for metric in MOMENTS), "unit_angle_from_start")
         if norm != "none":
-            made += [layered(f"{metric}_after_normalisation") for metric in (*MOMENTS, "mean")]
+            layered(*(f"{metric}_after_normalisation" for metric in (*MOMENTS, "mean", "variance")))
         if "batch" in norm:
-            made += [layered(metric) for metric in THEORY]
-        if depth:
-            made.append(rows("representations", "cosine_mean_output", "train", "1", len(names), layer=names))
+            layered(*THEORY)
         return made
 
     def _arrays(self, run: str, norm: str, steps: Sequence[int]) -> None:
@@ -203,14 +214,15 @@ class MadeUp:
         return self
 
     def runs(self) -> Runs:
-        """As `Runs.load` would give them."""
+        """As `Runs.load` would give them, texts as categoricals."""
 
         def read(metric: str, names: Sequence[str], batch: str, layers: Sequence[str]) -> list[xr.DataArray]:
             return [
                 a for a in self.arrays if a.name == metric and a.attrs["run"] in names and a.attrs["layer"] in layers
             ]
 
-        return Runs(self.table, pd.DataFrame.from_dict(self.facts, orient="index"), self.trained, read)
+        table = self.table.astype(dict.fromkeys(TEXTS, "category"))
+        return Runs(table, pd.DataFrame.from_dict(self.facts, orient="index"), self.trained, read)
 
     def without(self, *probes: str) -> MadeUp:
         self.table = self.table[~self.table["probe"].isin(probes)].reset_index(drop=True)
@@ -237,10 +249,27 @@ def scaled(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
-def in_turn(**options: Any) -> MadeUp:
+def in_turn(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     """Runs of mixed batches, and of batches of one domain each."""
-    mixed, turns = (MadeUp(**options, keys={"data.order": order}) for order in ("reshuffled", "alternating"))
+    orders = ("reshuffled", "alternating")
+    mixed, turns = (MadeUp(**options, keys={**(keys or {}), "data.order": order}) for order in orders)
     return mixed + turns
+
+
+def diverging(**options: Any) -> MadeUp:
+    """Runs of several layers that all diverge after the last of their probed steps, with the data loss along a line."""
+    ends = dict.fromkeys(options["norms"], max(options["steps"]) + 1)
+    return MadeUp(**options, layers=4, ends=ends, along=(*ALONG, "landscape_data_loss"))
+
+
+def placed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs at several rates with the hidden layers normalised, and with the output."""
+    first, *others = (
+        MadeUp(**options, keys={**(keys or {}), NORMALISED: place, "optim.lr": rate})
+        for place in (None, "output")
+        for rate in (0.05, 0.1, 0.2)
+    )
+    return sum(others, first)
 
 
 def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
@@ -253,6 +282,14 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
         for rate in (0.05, 0.1)
     )
     return sum(others, first)
+
+
+def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> Iterator[MadeUp]:
+    """Runs that differ in what the figures of one study or other are about; between them every figure has some."""
+    yield both(**options)
+    yield deep(depths=depths, **options)
+    for make in (scaled, in_turn, prepared, diverging, placed):
+        yield make(**options)
 
 
 def both(**options: Any) -> MadeUp:

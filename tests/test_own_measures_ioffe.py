@@ -1,4 +1,4 @@
-"""The measures of Ioffe & Szegedy's study, against loops in plain Python; and its figures' choice of a rate."""
+"""The measures of Ioffe & Szegedy's study, against loops in plain Python; and its figures' arms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.drawing.rates import at_best_rate
 from analysis.measures import Measure, final
 from analysis.runs import Runs
 from analysis.select import Arm, known_and_norms
@@ -123,22 +122,6 @@ def test_the_greatest_size_over_layers_and_steps(at_0: float, at_10: float, expe
     values = {("a", 0): 1.0, ("a", 10): -3.0, ("b", 0): at_0, ("b", 10): at_10}
     rows = [row("r", step, "bias_gradient_share", value, layer=layer) for (layer, step), value in values.items()]
     assert number(own.greatest("bias_gradient_share", "pull"), rows) == pytest.approx(expected, nan_ok=True)
-
-
-def test_a_figures_rate_is_that_of_the_two_lowest_seeds() -> None:
-    """Seeds 2 and 3 have 1.0 as their best, the pilots 0.1."""
-    rows, trained, facts = [], {}, {}
-    for seed in range(4):
-        for rate in (0.1, 1.0, 10.0):
-            run = f"{seed}-{rate}"
-            best = 0.1 if seed < 2 else 1.0
-            trained[run], facts[run] = {**BASE, "optim.lr": rate}, {"seed": seed}
-            rows.append(row(run, 0, "data_loss", 0.5 if rate == best else 2.0, batch="test"))
-    own_runs, rate = at_best_rate(made(rows, trained, facts))
-    assert rate == 0.1
-    assert list(own_runs.each.index) == [f"{seed}-0.1" for seed in range(4)]
-    nothing = at_best_rate(made([row("0-0.1", 0, "data_loss", 1.0)], {"0-0.1": trained["0-0.1"]}))
-    assert nothing[1] is None
 
 
 def test_detached_statistics_are_named_as_claims_name_them() -> None:

@@ -129,6 +129,9 @@ def test_the_early_landscape_is_the_median_over_the_first_eight_steps() -> None:
     assert line.steps.tolist() == pytest.approx([20 * RATE * x for x in LENGTHS if x > 0])
     expected = [float(np.median([losses[step][x] for step in range(8)])) for x in LENGTHS if x > 0]
     assert line.median.tolist() == pytest.approx(expected, nan_ok=True)  # no number: beyond what can be drawn
+    facts = {"a": {"state": "diverged", "diverged_at": 100.0}}
+    (column,) = early_landscape.compute(made(rows, {"a": {**BASE, "optim.lr": RATE}}, facts)).columns
+    assert not column.panels[0].curves[0].diverged  # a step of training has no place among lengths
     near = [r for r in rows if r["metric"] != "landscape_data_loss" or r["x"] <= 10]
     assert not early_landscape.compute(made(near, {"a": BASE})).columns
 
@@ -172,7 +175,8 @@ def test_sharpness_over_depth_and_loss_over_rates_by_placement() -> None:
     (column,) = sharpness_by_placement.compute(one_rate).columns
     drawn = {one.norm: (one.steps.tolist(), one.median.tolist()) for one in column.panels[0].curves}
     assert drawn["output"] == ([3, 6], [3.0 * ord("o"), 6.0 * ord("o")])
-    assert set(drawn) == {"none", "all hidden", "output"}
+    assert set(drawn) == {"none", "all hidden", "output", "layer (output)"}
+    assert len(column.panels) == 1  # no arm has one part of it
     columns = rates_by_placement.compute(runs).columns
     assert len(columns) == 2  # one of each depth
     drawn = {one.norm: (one.steps.tolist(), one.median.tolist()) for one in columns[0].panels[0].curves}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.across import PILOTS, grid_of
+from analysis.across import chosen_value, grid_of
 from analysis.drawing.over_key import over_key
 from analysis.drawing.panel import Over, Panel, Scale
 from analysis.measures import Measure
 from analysis.runs import Runs
-from analysis.select import Setting
+from analysis.select import Ambiguous, Setting
 from analysis.standard import TEST_LOSS
-from analysis.usable import ended
+from analysis.usable import ended, usable
 
 RATE = "optim.lr"
 OVER_RATE = Over("rate", "learning rate", log=True)
@@ -24,6 +24,7 @@ def over_rate(
     scale: Scale,
     wanted: Sequence[str] = (),
     levels: tuple[tuple[str, float], ...] = (),
+    unit: str = "",
 ) -> Panel:
     """The panel of a measure over the learning rate, one curve for each arm of a setting whose rate is free.
 
@@ -34,25 +35,34 @@ def over_rate(
         scale: of the vertical axis.
         wanted: arms that the figure is about.
         levels: horizontal lines: what they are, where.
+        unit: of the panel.
     """
-    return over_key(setting, name, measure, RATE, OVER_RATE, wanted=tuple(wanted), scale=scale, levels=levels)
+    return over_key(
+        setting, name, measure, RATE, OVER_RATE, wanted=tuple(wanted), scale=scale, levels=levels, unit=unit
+    )
 
 
-def at_best_rate(runs: Runs, by: Measure = TEST_LOSS) -> tuple[Runs, float | None]:
-    """The runs of one arm at the rate at which the lowest seeds have the least test loss, or what else, and that rate.
+def at_best_rate(setting: Setting, arm: str, by: Measure = TEST_LOSS) -> tuple[Runs, float | None]:
+    """The ended runs of one arm at its best rate, and that rate; all of them and None where no rate can be chosen.
 
-    As claims choose it (`analysis.across.best`), but that a rate at the grid's end is drawn too; None: no such number.
+    The rate is the one that claims choose (`analysis.across.best`), on the grid of all arms of the setting, but that
+    one at the grid's end is drawn too; and where no pilot seed has the whole grid, of which a claim says nothing, the
+    arm's own rates are the grid.
+
+    Args:
+        setting: in which the rate is free.
+        arm: one of its arms.
+        by: what is least at the best rate.
     """
-    own = ended(runs)
-    numbers, seeds = by.of(own), own.each["seed"]
-    pilots = set(sorted(set(seeds))[:PILOTS])
-    rates = grid_of(own, (RATE,))[RATE]
-    of_rate = {rate: own.only([run for run in own.each.index if own.value(run, RATE) == rate]) for rate in rates}
-    told = {
-        rate: numbers[[r for r in part.each.index if seeds[r] in pilots]].median() for rate, part in of_rate.items()
-    }
-    told = {rate: loss for rate, loss in told.items() if loss == loss}
-    if not told:
-        return own, None
-    best = min(told, key=lambda rate: told[rate])
-    return of_rate[best], float(best)
+    own = ended(setting.runs.only(setting.of[arm]))
+    counted, _ = usable(own, by, arm)
+    rule = chosen_value(by, RATE)
+    for grid in (grid_of(setting.runs, (RATE,)), grid_of(counted, (RATE,))):
+        try:
+            found = rule.by_seed(counted, grid)["number"].dropna()
+        except Ambiguous:
+            return own, None
+        if len(found):
+            rate = float(found.iloc[0])
+            return own.only([run for run in own.each.index if own.value(run, RATE) == rate]), rate
+    return own, None

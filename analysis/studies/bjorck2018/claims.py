@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from analysis.across import best, edge
+from analysis.across import best
 from analysis.claims import SIMILAR, Claim, Term, alike, in_forms, less, more, value
 from analysis.measures import Levels
 from analysis.select import Arm
 from analysis.shifts import both_shifts
-from analysis.standard import LOSS, TEST_LOSS
+from analysis.standard import LARGEST_RATE, TEST_LOSS
 from analysis.studies.bjorck2018.own_measures import at_least, growth_at_divergence, tenfold
 
 _BJORCK = "Bjorck et al. 2018"
 _ABOUT = {"task": "classification", "optim.schedule": "constant"}
-TRAINS = 0.5
-"""Data loss in nats, over the last tenth of training: below it a run counts as trained, whatever other runs reach."""
-LARGEST_RATE = edge(LOSS, "optim.lr", below=TRAINS)
 _SMALL, _BEST = at_least(TEST_LOSS, "optim.lr"), best(TEST_LOSS, "optim.lr", by=TEST_LOSS)
 _GROWTH = growth_at_divergence()
 RATES, STEPS = 3.0, 10.0

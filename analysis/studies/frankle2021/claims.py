@@ -8,12 +8,12 @@ from analysis.across import best
 from analysis.claims import POINT, Claim, Term, difference
 from analysis.measures import final
 from analysis.shifts import both_shifts
+from analysis.standard import ACCURACY, LOSS
 from analysis.studies.frankle2021.arms import ALL, NORM, NORM_OUTPUT, OUTPUT, TWO, TWO_OUTPUT
 
 _FRANKLE = "Frankle, Schwab & Morcos 2021"
 _ABOUT = {"task": "classification", "model.gamma": "uniform"}
-ACCURACY = final("accuracy", "test")
-TUNED = best(ACCURACY, "optim.lr", by=final("data_loss", "train"))
+TUNED = best(ACCURACY, "optim.lr", by=LOSS)
 SMALL = replace(
     final("gamma_small_share_of_all", "train"),
     says="median of the last tenth of the probed steps",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from analysis.across import best, slope
+from analysis.across import slope
 from analysis.claims import POINT, Claim, Comparison, Term, alike, count, difference, fraction, more, value
 from analysis.decide import Region, Spread
 from analysis.measures import final
 from analysis.select import Arm
-from analysis.standard import ACCURACY, LOSS, TEST_LOSS
+from analysis.standard import ACCURACY, LOSS, TEST_LOSS, TUNED_ACCURACY
 from analysis.studies.irpan2017.arms import IN_TURN, JOINT, MIXED, ORDER, OWN, RENORM, SEPARATE, TURNS, in_turn
 from analysis.studies.irpan2017.own_measures import change, one_of
 
@@ -18,14 +18,14 @@ _WHICH = {"data": "two_domains", "data.predict": "domain"}
 BY_DOMAIN = final("accuracy", "test", statistics="domain")
 BY_POPULATION = final("accuracy", "test", statistics="population")
 OVER_DOSE = slope(ACCURACY, "data.blend", log_key=False, log_measure=False)
-TUNED = change(best(ACCURACY, "optim.lr", by=TEST_LOSS), ORDER, IN_TURN, MIXED)
+TUNED = change(TUNED_ACCURACY, ORDER, IN_TURN, MIXED)
 AT_ONE_RATE = change(ACCURACY, ORDER, IN_TURN, MIXED)
 SORTED = change(one_of(ACCURACY, ORDER, ("sorted", MIXED)), "data.grouped_by", "class", None)
 RECOVERED = 0.8
 """Share of what is lost that has to come back."""
 AS_WELL = 1.25
 """Training losses that count as alike lie within this factor."""
-TRAINS = 0.1
+DISCRIMINATES = 0.1
 """Data loss in nats below which a discriminator of two domains has been trained; chance is ln 2."""
 SEEDS_OF_A_SPREAD = 20
 _IMAGES = "On these test images."
@@ -33,7 +33,7 @@ _IMAGES = "On these test images."
 
 def _fails(arm: Arm, *, decides: bool = True, all_do: bool) -> Comparison:
     region = {"low": 0.5} if all_do else {"high": 0.5}
-    return count(Term.of(arm, LOSS), "fails to train", TRAINS, decides=decides, **region)
+    return count(Term.of(arm, LOSS), "fails to train", DISCRIMINATES, decides=decides, **region)
 
 
 CLAIMS = (

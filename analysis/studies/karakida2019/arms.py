@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.runs import Runs
-from analysis.select import NORM, Arm, arms_by
+from analysis.select import NORM, Arm, plain
 
 AT = "model.norm_at"
 
@@ -30,8 +30,13 @@ PARTS = (OUTPUT_CENTRING, OUTPUT_SCALING, HIDDEN_CENTRING)
 
 
 def placed(runs: Runs) -> list[Arm]:
-    """The arms above, and one for each other normalisation (and placement, where runs say one) that was run."""
+    """The arms above, and one for each other normalisation and placement that was run."""
     known = [*ARMS, *PARTS]
     taken = {run for arm in known for run in arm.runs(runs)}
-    rest = runs.only([run for run in runs.each.index if run not in taken])
-    return [*known, *arms_by(rest, [key for key in (NORM, AT) if key == NORM or key in rest.keys])]
+    others: dict[str, Arm] = {}
+    for run in runs.each.index:
+        if run not in taken:
+            norm, place = runs.label_of(run), runs.value(run, AT)
+            name = norm if place is None else f"{norm} ({plain(place)})"
+            others.setdefault(name, Arm.of(name, {NORM: norm, AT: place}))
+    return [*known, *others.values()]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.across import edge
 from analysis.claims import Claim, Term, less, more
 from analysis.measures import Levels, Measure
 from analysis.runs import Runs
 from analysis.shifts import both_shifts
-from analysis.standard import LOSS
+from analysis.standard import LARGEST_RATE
 from analysis.studies.karakida2019.arms import (
     ALL,
     ALL_BUT_LAST,
@@ -28,8 +27,6 @@ _RELU = {"model": "mlp", "model.activation": "relu", "model.initialisation": "he
 _FULL_BATCH = {**_RELU, "optim.batch_size": None, "data.standardise": True}
 LOWER, GREATER = 0.5, 3.0
 """What counts as a lower eigenvalue, and as a greater rate, as factors."""
-TRAINS = 0.5
-"""Data loss in nats, over the last tenth of training: below it a run counts as trained, whatever other runs reach."""
 
 
 def at_start() -> Measure:
@@ -45,7 +42,6 @@ def at_start() -> Measure:
 
 
 SHARPNESS = at_start()
-LARGEST_RATE = edge(LOSS, "optim.lr", below=TRAINS)
 
 CLAIMS = (
     Claim(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from analysis.across import best, edge
+from analysis.across import best
 from analysis.claims import BySeed, Claim, Comparison, Term, alike, in_forms, more
 from analysis.select import Arm
-from analysis.standard import LOSS, SPEED
+from analysis.standard import LARGEST_RATE, QUICKEST
 from analysis.studies.lecun1998.own_measures import steps_to_loss
 
 _LECUN, _IOFFE = "LeCun et al. 1998, section 4.3", "Ioffe & Szegedy 2015, section 2"
 LEVEL = 0.1
 """Data loss in nats: low enough that the arms take tens of steps to it."""
-TRAINS = 0.5
-"""Data loss in nats, over the last tenth of training: below it a run counts as trained, whatever other runs reach."""
 TO_LEVEL = steps_to_loss(LEVEL)
 SPEEDS: dict[str, BySeed] = {
     f"loss of {LEVEL:g}": best(TO_LEVEL, "optim.lr", by=TO_LEVEL),
-    "90 % accuracy": best(SPEED, "optim.lr", by=SPEED),
+    "90 % accuracy": QUICKEST,
 }
 """Each arm at the rate at which its own pilots are quickest."""
-LARGEST_RATE = edge(LOSS, "optim.lr", below=TRAINS)
 
 
 def _inputs(name: str, standardise: bool | str) -> Arm:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from analysis.across import best
 from analysis.claims import POINT, Claim, Term, difference, more, value
 from analysis.select import Arm
-from analysis.standard import ACCURACY, TEST_LOSS
+from analysis.standard import TUNED_ACCURACY
 from analysis.studies.summers2020.own_measures import chosen_weight, judged
 
 _SUMMERS = "Summers & Dinneen 2020"
-TUNED = best(ACCURACY, "optim.lr", by=TEST_LOSS)
 GHOST = Arm.of("batch, parts of 16", {"norm": "batch", "norm.per": "ghost", "norm.ghost_size": 16})
 PARTS = Arm.of("batch, parts of 4", {"norm": "batch", "norm.per": "ghost", "norm.ghost_size": 4})
 WHOLE = Arm.of("batch, whole batches", {"norm": "batch", "norm.per": "batch", "norm.ghost_size": None})
@@ -24,7 +22,9 @@ CLAIMS = (
         "ones of 128.",
         source=f"{_SUMMERS}, section 3.2; Hoffer et al. 2017, section 4",
         about={"task": "classification", "optim.batch_size": 128},
-        comparisons=(difference(Term.of(GHOST, TUNED), Term.of(WHOLE, TUNED), low=0.0, smallest=POINT),),
+        comparisons=(
+            difference(Term.of(GHOST, TUNED_ACCURACY), Term.of(WHOLE, TUNED_ACCURACY), low=0.0, smallest=POINT),
+        ),
         remark="Each at its own best learning rate; on these test images.",
         figure="learning_rates",
         experiment="summers2020/ghost_batches",

@@ -44,7 +44,9 @@ def _panel(runs: Runs, rows: pd.DataFrame, setting: Setting) -> Panel:
     own = own.assign(run=own["run"].astype(str), length=derived.step_length(runs, own))
     frame = own.groupby(["run", "length"])["value"].median().reset_index().rename(columns={"length": "step"})
     arms = frame["run"].map(setting.arm_of())
-    frame = frame.assign(value=frame["value"].replace(np.inf, np.nan))
+    # by seed, not by run: the step at which a run diverged has no place on an axis of lengths
+    seeds = "seed " + frame["run"].map(setting.runs.each["seed"]).astype(str)
+    frame = frame.assign(run=seeds, value=frame["value"].replace(np.inf, np.nan))
     drawn = [(name, frame[arms == name]) for name in setting.names]
     curves = tuple(curve(name, part, setting, over=LENGTHS) for name, part in drawn if len(part))
     level = (("ten times the loss", TENFOLD),)

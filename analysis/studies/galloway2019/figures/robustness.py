@@ -48,7 +48,7 @@ def compute(runs: Runs) -> Sheet:
     )
     columns = []
     for setting in found.drawn:
-        best = {arm: at_best_rate(setting.runs.only(setting.of[arm])) for arm in setting.names}
+        best = {arm: at_best_rate(setting, arm) for arm in setting.names}
         own = {arm: some for arm, (some, _) in best.items()}
         rates = tuple(f"{arm} at learning rate {rate:g}" for arm, (_, rate) in best.items() if rate is not None)
         parts = [_matched(setting, own, label, name) for label, name in SHOWN.items()]

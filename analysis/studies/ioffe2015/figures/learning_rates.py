@@ -12,8 +12,7 @@ from analysis.drawing.sheet import Column, Sheet
 from analysis.measures import Measure
 from analysis.runs import Runs
 from analysis.select import Setting
-from analysis.standard import ACCURACY, LOSS, SPEED
-from analysis.studies.ioffe2015.claims import TRAINS
+from analysis.standard import ACCURACY, LOSS, SPEED, TRAINS
 from analysis.studies.ioffe2015.figures._rates import WANTED, arms
 
 TITLE = "Training over the learning rate (Ioffe & Szegedy 2015, section 3.3)"

@@ -40,7 +40,7 @@ def compute(runs: Runs) -> Sheet:
     )
     columns = []
     for setting in found.drawn:
-        best = {arm: at_best_rate(setting.runs.only(setting.of[arm])) for arm in setting.names}
+        best = {arm: at_best_rate(setting, arm) for arm in setting.names}
         columns.append(Column(setting, (_accuracy(runs, setting, best), *_bands(known, setting, best))))
     return found.sheet(
         columns, "no percentiles of what enters\na sigmoid are among these", bands="15th to 85th percentile"

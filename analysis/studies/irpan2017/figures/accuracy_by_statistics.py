@@ -50,9 +50,11 @@ def compute(runs: Runs) -> Sheet:
     batches = sorted(set(map(str, runs.table["batch"].unique()))) if len(runs.table) else []
     domains = [batch for batch in batches if batch.startswith("test_") and "," not in batch]
     own = runs.recording("accuracy", "test, domain")
+    every = arms(runs)
     found = drawn_settings(
         runs,
-        arms=[arm for arm in arms(runs) if "," not in arm.name and arm.name.split()[0] in SHOWN],
+        [arm.name for arm in every if "," not in arm.name and arm.name.split()[0] in SHOWN],
+        arms=every,
         where=lambda setting: bool(own & set(setting.runs.each.index)),
     )
     columns = []

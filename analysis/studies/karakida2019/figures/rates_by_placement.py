@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.across import grid_of
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Curve, Over, Panel, curve, panel
+from analysis.drawing.rates import RATE, over_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.select import Setting
-from analysis.standard import LOSS
+from analysis.standard import LOSS, TRAINS
 from analysis.studies.karakida2019.arms import AT, placed
-from analysis.studies.karakida2019.claims import TRAINS
-from analysis.usable import usable
 
 TITLE = "What trains at which learning rate, by where batch normalisation stands"
 CAPTION = (
@@ -23,8 +19,6 @@ CAPTION = (
     "seeds (thin: each seed), not drawn where runs diverged. Dotted: the loss below which a run counts as trained."
 )
 EXPECTED = "With the output alone normalised, far greater rates train than without normalisation (KA3)."
-RATE = "optim.lr"
-OVER = Over("rate", "learning rate", log=True)
 FEWEST = 3
 """Rates that a line goes over."""
 
@@ -40,32 +34,12 @@ def compute(runs: Runs) -> Sheet:
             len(grid_of(setting.runs, (RATE,))[RATE]) >= FEWEST and len(grid_of(setting.runs, (AT,))[AT]) > 1
         ),
     )
-    columns = [Column(setting, (_panel(setting),)) for setting in found.drawn]
+    level = ((f"counts as trained below {TRAINS:g}", TRAINS),)
+    columns = [
+        Column(setting, (over_rate(setting, "final training loss", LOSS, "log", levels=level, unit="nats"),))
+        for setting in found.drawn
+    ]
     return found.sheet(columns, "no runs of several learning rates\nand placements")
-
-
-def _panel(setting: Setting) -> Panel:
-    curves: list[Curve] = []
-    notes: list[str] = []
-    for arm in setting.names:
-        own, left = usable(setting.runs.only(setting.of[arm]), LOSS, arm)
-        notes += left
-        numbers = LOSS.of(own).dropna()
-        if len(numbers):
-            seeds = [f"seed {own.each['seed'][run]}" for run in numbers.index]
-            rates = [own.value(run, RATE) for run in numbers.index]
-            frame = pd.DataFrame({"run": seeds, "step": rates, "value": numbers.to_numpy()})
-            curves.append(curve(arm, frame, setting, over=OVER))
-    return panel(
-        "final training loss",
-        setting,
-        unit="nats",
-        scale="log",
-        over=OVER,
-        curves=tuple(curves),
-        levels=((f"counts as trained below {TRAINS:g}", TRAINS),),
-        notes=tuple(notes),
-    )
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Over, Panel, curve, panel
+from analysis.drawing.over_key import over_key
+from analysis.drawing.panel import Over, Panel
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting
-from analysis.studies.karakida2019.arms import ARMS, PARTS, placed
+from analysis.studies.karakida2019.arms import NONE, PARTS, placed
 from analysis.studies.karakida2019.claims import SHARPNESS
 
 TITLE = "The largest eigenvalue at initialisation, by where batch normalisation stands"
@@ -26,11 +26,7 @@ EXPECTED = (
 )
 DEPTH = "model.depth"
 OVER = Over("depth", "hidden layers")
-NONE = ARMS[0].name
-ROWS = {
-    "largest eigenvalue, by placement": tuple(arm.name for arm in ARMS),
-    "largest eigenvalue, by part": (NONE, *(arm.name for arm in PARTS)),
-}
+OF_PARTS = {arm.name for arm in PARTS}
 
 
 def compute(runs: Runs) -> Sheet:
@@ -42,26 +38,22 @@ def compute(runs: Runs) -> Sheet:
         free=(DEPTH,),
         where=lambda setting: len({setting.runs.value(run, DEPTH) for run in recording & set(setting.arm_of())}) > 1,
     )
-    columns = [Column(s, tuple(_panel(s, name, arms) for name, arms in ROWS.items())) for s in found.drawn]
+    columns = [Column(setting, _panels(setting)) for setting in found.drawn]
     return found.sheet(columns, "no eigenvalues at initialisation\nof several depths")
 
 
-def _panel(setting: Setting, name: str, wanted: tuple[str, ...]) -> Panel:
-    part = setting.only([arm for arm in setting.names if arm in wanted] or setting.names)
-    curves = []
-    for arm in part.names:
-        own = part.runs.only(part.of[arm])
-        numbers = SHARPNESS.of(own).dropna()
-        frame = pd.DataFrame(
-            {
-                "run": [f"seed {own.each['seed'][run]}" for run in numbers.index],
-                "step": [own.value(run, DEPTH) for run in numbers.index],
-                "value": numbers.to_numpy(),
-            }
-        ).dropna(subset="step")
-        if len(frame):
-            curves.append(curve(arm, frame, part, over=OVER))
-    return panel(name, part, unit="loss/parameter²", scale="log", over=OVER, curves=tuple(curves))
+def _panels(setting: Setting) -> tuple[Panel, ...]:
+    """All arms but those of one part of it; and these, where there are any, beside none."""
+    parts = [arm for arm in setting.names if arm in OF_PARTS]
+    shown = {
+        "largest eigenvalue, by placement": [arm for arm in setting.names if arm not in parts],
+        "largest eigenvalue, by part": [arm for arm in setting.names if arm in (NONE.name, *parts)] if parts else [],
+    }
+    return tuple(
+        over_key(setting.only(arms), name, SHARPNESS, DEPTH, OVER, unit="loss/parameter²", scale="log")
+        for name, arms in shown.items()
+        if arms
+    )
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -75,7 +75,7 @@ def _several(runs: Runs, key: str) -> bool:
 def _learning(setting: Setting) -> Panel:
     curves, rates = [], []
     for arm in setting.names:
-        own, rate = at_best_rate(setting.runs.only(setting.of[arm]), by=TO_LEVEL)
+        own, rate = at_best_rate(setting, arm, by=TO_LEVEL)
         rows = own.records("data_loss", "train") if rate is not None else pd.DataFrame()
         if len(rows):
             curves.append(curve(arm, rows, setting))

@@ -11,7 +11,7 @@ from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.measures import Measure, final
 from analysis.runs import Runs
-from analysis.select import Arm
+from analysis.select import known_and_norms
 from analysis.standard import LOSS
 from analysis.studies.luo2019.arms import ARMS
 
@@ -39,23 +39,13 @@ def compute(runs: Runs) -> Sheet:
     found = drawn_settings(
         runs,
         WANTED,
-        arms=_arms(runs),
+        arms=known_and_norms(runs, ARMS),
         free=(RATE,),
         where=lambda setting: bool(there & set(setting.runs.each.index)),
         most=4,
     )
     columns = [Column(s, tuple(over_rate(s, *shown) for shown in SHOWN)) for s in found.drawn]
     return found.sheet(columns, "no evaluations by the statistics\nof the whole training set")
-
-
-def _arms(runs: Runs) -> list[Arm]:
-    """This study's arms, and every other normalisation of these runs."""
-    known = {run: arm for arm in ARMS for run in arm.runs(runs)}
-    found: dict[str, Arm] = {}
-    for run in runs.each.index:
-        arm = known.get(run, Arm.norm(runs.label_of(run)))
-        found.setdefault(arm.name, arm)
-    return list(found.values())
 
 
 def draw(data: Sheet, figure: Figure) -> None:

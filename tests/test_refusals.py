@@ -80,6 +80,20 @@ def test_one_line_and_exit_code_2(arguments: str, here: Path, typed: Any) -> Non
     assert not (here / "runs").exists()
 
 
+@pytest.mark.parametrize("how", [(), ("-m", "seed=0,1")])
+def test_statistics_that_would_freeze_when_training_is_over_are_refused(
+    how: tuple[str, ...], here: Path, typed: Any
+) -> None:
+    for batches in (2, 360):
+        code, _, error = typed(*how, "norm=batch", f"norm.frozen_after={batches}")
+        said = f"error: norm.frozen_after={batches}: must be at least 1 and less than steps=2, or null"
+        assert (code, error.count("\n")) == (2, 1), error
+        assert error.startswith(said)
+        assert not (here / "runs").exists()
+    code, _, error = typed(*how, "norm=batch", "norm.frozen_after=1", "dry=true")
+    assert code == 0, error
+
+
 def test_no_arm_of_a_sweep_with_arms_is_refused_and_of_one_without_is_nothing(here: Path, typed: Any) -> None:
     code, _, error = typed("-m", ARMS, "arm=null", "dry=true")
     assert (code, error) == (2, "error: arm=null: leave it out for all arms, or choose; allowed: plain, usual\n")

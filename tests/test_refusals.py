@@ -12,6 +12,7 @@ import pytest
 
 import experiments
 from experiments.cli import main
+from experiments.composition import check_typed, flag
 from experiments.configuration import plain_config
 from experiments.errors import RunFailure, WrongInput
 from experiments.runs import provenance
@@ -92,6 +93,11 @@ def test_statistics_that_would_freeze_when_training_is_over_are_refused(
         assert not (here / "runs").exists()
     code, _, error = typed(*how, "norm=batch", "norm.frozen_after=1", "dry=true")
     assert code == 0, error
+
+
+def test_a_command_of_no_words_at_all_is_the_default_run() -> None:
+    check_typed([], [])
+    assert (flag([], "--config-dir"), flag(["--config-dir"], "--config-dir")) == (None, None)
 
 
 def test_no_arm_of_a_sweep_with_arms_is_refused_and_of_one_without_is_nothing(here: Path, typed: Any) -> None:

@@ -88,7 +88,7 @@ def _mean_per_value(inputs: Tensor) -> Tensor:
 
 
 def _moments_per_value(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (biased) over samples, float32, each of the shape of one input; for a deviation of 0 the unit."""
+    """Mean and deviation (biased) over samples, float32, each of the shape of one input; 0 is the unit."""
     mean = _mean_per_value(inputs)
     squares = torch.stack([(part.double() - mean.double()).square().sum(0) for part in inputs.split(_CHUNK)]).sum(0)
     deviation = (squares / len(inputs)).sqrt()

@@ -320,6 +320,20 @@ class Asked(Runs):
         return super().arrays(metric, runs, batch, layers)
 
 
+def test_what_a_claim_asks_for_lies_in_the_records(real: Path, declared: Declared) -> None:
+    """By which the ledger sees whether it was measured: of arrays alone nothing would ever be judged."""
+    recorded = {
+        (spec.metric, spec.batch)
+        for folder in find_runs(real)
+        for keys in read_run(folder).fields.values()
+        for spec in keys.values()
+        if spec.in_records
+    }
+    for _, claim in CLAIMS:
+        asked = {metric for c in claim.comparisons for term in c.all_terms for metric in term.measure.metrics}
+        assert missing(asked, {metric: set() for metric in recorded}) == missing(asked, declared), claim.name
+
+
 def test_every_metric_of_a_figure_is_declared_by_a_real_probe(real: Path, declared: Declared) -> None:
     runs = Runs.load(real)
     seen: set[str] = set()

@@ -53,6 +53,7 @@ class Across:
         reduce: from one `Over` for each of `measures` to number, low, high by seed; NaN: no number.
         ragged: whether each seed may have values of its own, as where an edge was bisected; else a seed that lacks a
             run at some of the grid's values has no number.
+        fewest: values of the key without which there is nothing to go across.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Across:
     measures: tuple[BySeed, ...]
     reduce: Callable[[Sequence[Over]], pd.DataFrame] = field(compare=False)
     ragged: bool = False
+    fewest: int = 2
 
     @property
     def metrics(self) -> tuple[tuple[str, str | None], ...]:
@@ -82,12 +84,18 @@ class Across:
 
         Raises:
             Ambiguous: two runs of a seed have one value of the key.
+            NotRun: fewer values of the key were run, in whatever arm, than it goes across.
             Unanswerable: as its own rule says.
         """
         at: dict[str, list[str]] = {}
         for run in runs.each.index:
             at.setdefault(plain(runs.value(run, self.key)), []).append(run)
         values = (grid or {}).get(self.key) or grid_of(runs, (self.key,))[self.key]
+        if len(values) < self.fewest:
+            told = ", ".join(map(plain, values))
+            raise NotRun(
+                f"{self.name} needs {self.fewest} values of the {words_of(self.key)} or more, not {told} alone"
+            )
         parts = {value: runs.only(at.get(plain(value), ())) for value in values}
         seeds = sorted(set(runs.each["seed"]))
         ran = pd.DataFrame({v: [s in set(part.each["seed"]) for s in seeds] for v, part in parts.items()}, index=seeds)
@@ -154,7 +162,8 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
     which = "least" if least else "greatest"
     chosen = f"chosen on the {PILOTS} lowest seeds, by the {which} {by.name} ({by.says}), which are not judged"
     says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
-    return Across(key, f"{measure.name} at the best {words_of(key)}", says, (measure, by), reduce)
+    name = f"{measure.name} at the best {words_of(key)}"
+    return Across(key, name, says, (measure, by), reduce, fewest=1)  # says itself how many it needs
 
 
 def _chosen(numbers: pd.DataFrame, least: bool) -> tuple[list[Any], Any]:
@@ -326,4 +335,4 @@ def at(measure: BySeed, key: str, value: float) -> Across:
         return pd.DataFrame({n: one[value] if there else nothing for n, one in zip(_ENDS, table[:3], strict=True)})
 
     name = f"{measure.name} at {words_of(key)} {plain(value)}"
-    return Across(key, name, measure.says, (measure,), partial(reduce, value=value))
+    return Across(key, name, measure.says, (measure,), partial(reduce, value=value), fewest=1)

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from experiments.choices import Choices
-from experiments.composition import REFUSALS, check_typed, config_directory, explain
+from experiments.composition import REFUSALS, check_typed, config_directory, explain, flags_and_words
 from experiments.errors import Interrupted, RunFailure, WrongInput, one_line
 from experiments.keys import refuse_unused
 from experiments.memory import keep_freed_memory
@@ -49,7 +49,8 @@ def main() -> int:
     # A process started in the background of a shell ignores Ctrl-C from its birth; a sweep must not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
-    sys.argv[1:] = _flags_first(sys.argv[1:])
+    flags, words = flags_and_words(sys.argv[1:])
+    sys.argv[1:] = flags + words  # argparse takes them in no other order, and people type any
     entry = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(_job)
     overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     try:
@@ -72,21 +73,6 @@ def main() -> int:
     _summarise()
     codes = {result.code for _, result in _results}
     return 1 if 1 in codes else max(codes, default=0)
-
-
-def _flags_first(arguments: list[str]) -> list[str]:
-    """Flags, with their values, before overrides: argparse takes them in no other order, and people type any."""
-    valued = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-    flags, overrides = [], []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument in valued:
-            flags += [argument, *(value for value in [next(remaining, None)] if value is not None)]
-        elif argument.startswith("-"):
-            flags.append(argument)
-        else:
-            overrides.append(argument)
-    return flags + overrides
 
 
 def _job(config: DictConfig) -> None:

@@ -99,6 +99,21 @@ def check_overrides(overrides: Sequence[str]) -> None:
             raise WrongInput(f"{override}: must be one of {', '.join(choices(key))}")
 
 
+def flags_and_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, with their values, and all other words of a command line, which people type in any order."""
+    valued = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+    flags, words = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument in valued:
+            flags += [argument, *(value for value in [next(remaining, None)] if value is not None)]
+        elif argument.startswith("-"):
+            flags.append(argument)
+        else:
+            words.append(argument)
+    return flags, words
+
+
 def check_typed(arguments: Sequence[str], overrides: Sequence[str]) -> None:
     """The same of a whole command line, on which a key stands once.
 
@@ -110,8 +125,8 @@ def check_typed(arguments: Sequence[str], overrides: Sequence[str]) -> None:
         WrongInput: in one line.
     """
     check_overrides(overrides)
-    named = _flag(arguments, "--config-name", "-cn")
-    folders = [_flag(arguments, *flags) for flags in (("--config-dir", "-cd"), ("--config-path", "-cp"))]
+    named = flag(arguments, "--config-name", "-cn")
+    folders = [flag(arguments, *flags) for flags in (("--config-dir", "-cd"), ("--config-path", "-cp"))]
     if folders[1] is not None and not (Path(folders[1]) / f"{named or 'config'}.yaml").is_file():
         raise WrongInput(
             f"--config-path {folders[1]}: holds no {named or 'config'}.yaml; leave it out for the suite's own, and "
@@ -136,15 +151,19 @@ def check_typed(arguments: Sequence[str], overrides: Sequence[str]) -> None:
         seen[key] = override
 
 
-def _flag(arguments: Sequence[str], *spellings: str) -> str | None:
-    """The value of a flag of the command line, ``--flag value`` or ``--flag=value``; None where it is not given."""
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        if argument in spellings:
-            return following
+def flag(arguments: Sequence[str], *spellings: str) -> str | None:
+    """The value of a flag of the command line, ``--flag value`` or ``--flag=value``; None where it is not given.
+
+    Of several the last, as argparse has it.
+    """
+    found = None
+    for argument, following in zip(arguments, [*arguments, None][1:], strict=True):
         for spelling in spellings:
-            if argument.startswith(f"{spelling}="):
-                return argument.removeprefix(f"{spelling}=")
-    return None
+            if argument == spelling:
+                found = following
+            elif argument.startswith(f"{spelling}="):
+                found = argument.removeprefix(f"{spelling}=")
+    return found
 
 
 def choices(group: str) -> list[str]:

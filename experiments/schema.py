@@ -259,6 +259,10 @@ def validate(config: Mapping[str, Any]) -> None:
     for step in _get(config, "checkpoint.keep"):
         if not 0 < step <= config["steps"]:
             raise WrongInput(f"checkpoint.keep={step}: must be between 1 and steps={config['steps']}")
+    frozen_after = config["norm"].get("frozen_after")
+    if isinstance(frozen_after, int) and frozen_after >= max(1, config["steps"]):  # the statistics would never freeze
+        allowed = f"at least 1 and less than steps={config['steps']}, or null"
+        raise WrongInput(f"norm.frozen_after={frozen_after}: must be {allowed}")
     milestones = _get(config, "optim.milestones")
     if not isinstance(milestones, list) or any(not isinstance(m, int) or m < 1 for m in milestones):
         raise WrongInput(f"optim.milestones={milestones}: must be a list of steps, for example [1000,2000]")

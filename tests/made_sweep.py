@@ -53,6 +53,7 @@ def fields(regression: bool) -> dict[str, Any]:
         "training": training,
         "landscape": landscape,
         "ics": by_layer(["ics_l2", "ics_relative", "ics_cosine"]),
+        "shift": by_layer(["input_part"]),
         "activations": by_layer(drift) | by_layer(drift, "fixed"),
         "theory": by_layer(_THEORY),
         "gradients": by_layer(["weight_norm"]),
@@ -96,7 +97,9 @@ def values(norm: str, lr: float, regression: bool, step: int, wobble: Callable[[
         for name in _DRIFTS:
             activations[f"{name}.{batch}"] = [0.0 if step == 0 else moved * wobble() for _ in LAYERS]
         activations[f"variance_before_normalisation.{batch}"] = [1.0 for _ in LAYERS]
-    made = {"training": training, "landscape": landscape, "ics": ics, "activations": activations}
+    # the change of outputs by inputs alone ranks the norms as the shift of gradients does
+    by_inputs = {"input_part.train": [0.0, *((0.05 if plain else 0.09) * wobble() for _ in LAYERS[1:])]}
+    made = {"training": training, "landscape": landscape, "ics": ics, "shift": by_inputs, "activations": activations}
     if norm == "batch":
         sigma = 2.0 + 6 * step / 120
         terms = [1.0, 0.05 * wobble(), 0.05 * wobble(), -1.0 if step % 20 == 0 else 1.0, sigma * wobble()]

@@ -228,8 +228,28 @@ def test_words_are_no_numbers() -> None:
             across.by_seed(runs)
 
 
-def test_one_value_has_no_slope() -> None:
-    check(slope(M, KEY), runs_of(m={0: {0.1: 2.0}, 1: {0.1: 3.0}}), {0: math.nan, 1: math.nan})
+@pytest.mark.parametrize(
+    "across", [slope(M, KEY), curvature(M, KEY), width(M, KEY, below=9), edge(M, KEY, below=9)], ids=lambda a: a.name
+)
+def test_of_one_value_there_is_nothing_to_go_across(across: Across) -> None:
+    """Not run, where the value is that of all arms; in a setting of several, an arm that has one has its bounds."""
+    one = runs_of(m={seed: {0.1: 2.0 + seed} for seed in range(6)})
+    with pytest.raises(NotRun, match=r" needs 2 values of the learning rate or more, not 0.1 alone$"):
+        across.by_seed(one)
+    claim = Claim("made", "", "", (value(Term.of("batch", across), low=0.0),))
+    (verdict,) = judge(one, [claim])
+    assert (verdict.setting, verdict.word) == ("", "not run")
+    assert "not 0.1 alone" in verdict.reason
+    trained, facts, rows = {}, {}, []
+    for seed, (steps, rates) in itertools.product(range(6), ((40, (0.1,)), (77, (0.01, 0.1, 1.0)))):
+        for rate in rates:
+            run = f"{steps}-{rate}-{seed}"
+            trained[run], facts[run] = {**BASE, KEY: rate, "model.depth": steps}, {"seed": seed}
+            rows += [row(run, step, "m", 2.0) for step in range(8)]
+    found = judge(made(rows, trained, facts), [claim])
+    assert [verdict.values["model.depth"] for verdict in found] == [77]  # the setting of one rate is not judged
+    assert found[0].word != "not run"
+    assert len(edge(M, KEY, below=9).by_seed(one, {KEY: [0.01, 0.1]})) == 6
 
 
 def test_two_runs_of_one_value_are_refused() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import experiments
@@ -24,6 +25,7 @@ from experiments.norms import NORMS
 from experiments.optimisers import OPTIMISERS
 from experiments.probing import PROBES
 from experiments.runs import run as running
+from experiments.sweeps.plugin import CONFIRMATORY
 from probes import Probe
 from tests.conftest import partly
 
@@ -92,6 +94,33 @@ def test_every_experiment_has_a_demo_and_those_that_the_readme_names_have_a_lapt
     }
 
 
+@pytest.mark.parametrize(("name", "scale"), with_sizes())
+def test_no_experiment_looks_at_seeds_that_are_kept_for_confirming(name: str, scale: str) -> None:
+    """But by confirm=true, in place of its own: here neither its values nor its arms have one."""
+    experiments.compose([])  # which makes by_scale known
+    sweeper = sweeper_of(name, scale)
+    parser = OverridesParser.create()
+    given = [f"{key}={values}" for key, values in sweeper.get("params", {}).items()]
+    given += [text for arm in sweeper.get("arms", {}).values() for text in arm]
+    seeds = {
+        int(seed)
+        for override in parser.parse_overrides(given)
+        if override.key_or_group == "seed"
+        for seed in (override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())])
+    }
+    own = [file for file in with_setup(f"/experiment/{name}") if "seed" in file]
+    assert not seeds & set(CONFIRMATORY)
+    assert not own, "a seed outside of the sweep"
+
+
+def sweeper_of(name: str, scale: str) -> dict[str, Any]:
+    """What an experiment sweeps at a scale."""
+    stated = OmegaConf.merge(*(file.get("hydra", {}).get("sweeper", {}) for file in with_setup(f"/experiment/{name}")))
+    found = OmegaConf.to_container(OmegaConf.create({**stated, "scale": scale}), resolve=True)
+    assert isinstance(found, dict)
+    return found
+
+
 @pytest.mark.parametrize(("name", "scale"), partly(with_sizes(), 2))
 def test_every_experiment_runs_three_steps(
     name: str, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,8 +128,7 @@ def test_every_experiment_runs_three_steps(
     """Trained, where it trains at all, and probed; what is too large for that is made smaller."""
     monkeypatch.setattr(running, "load_data", functools.partial(running.load_data, stand_in=True))
     experiments.compose([])  # which makes by_scale known
-    stated = OmegaConf.merge(*(file.get("hydra", {}).get("sweeper", {}) for file in with_setup(f"/experiment/{name}")))
-    sweeper = OmegaConf.to_container(OmegaConf.create({**stated, "scale": scale}), resolve=True)
+    sweeper = sweeper_of(name, scale)
     swept = {key: str(values).split(",") for key, values in sweeper.get("params", {}).items() if key != "seed"}
     last = [f"{key}={values[0 if key == 'optim.lr' else -1]}" for key, values in swept.items()]  # greater ones diverge
     last += [f"arm={arm}" for arm in list(sweeper.get("arms", {}))[-1:]]
@@ -125,6 +153,9 @@ def test_every_experiment_runs_three_steps(
         overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
     if config.model.name == "vgg11":
         overrides += ["optim.batch_size=16", "model.width=0.125"]
+    if config.norm.get("frozen_after") is not None:  # a key of the arm, whose own lines take its place
+        last = [line for line in last if not line.startswith("arm=")] + list(sweeper["arms"].values())[-1]
+        overrides.append("norm.frozen_after=2")
     outcome = experiments.run(experiments.compose([f"experiment={name}", f"scale={scale}", *last, *overrides]))
     assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"
 

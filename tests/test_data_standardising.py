@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +104,36 @@ def test_centred_per_pixel_subtracts_each_pixels_mean_of_each_channel_and_keeps_
 
 
 def test_standardised_per_pixel_divides_by_each_pixels_own_deviation() -> None:
-    """As scikit-learn's scaler does, which leaves what does not vary at 0 too."""
-    arrays = _coloured()
-    arrays.inputs_train[:, 2, 1, 3] = 7
+    """As scikit-learn's scaler does; what does not vary in training is divided by 255 as where nothing is scaled."""
+    plain = _coloured()
+    arrays = replace(plain, inputs_test=plain.inputs_test.clone())
+    arrays.inputs_train[:, 2, 1, 3] = arrays.inputs_test[:, 2, 1, 3] = 7
+    arrays.inputs_test[4, 2, 1, 3] = 255
     pixels = arrays.inputs_train.flatten(1).double().numpy()
     scaler = StandardScaler().fit(pixels)
+    assert (scaler.var_ == 0).sum() == 1
+    scaler.scale_[scaler.var_ == 0] = 255
     data = Data(arrays, 0, None, options=Options(standardise="standardised_per_pixel"))
     found = data.batch(0).inputs
     np.testing.assert_allclose(found.flatten(1).numpy(), scaler.transform(pixels), atol=1e-5)
     assert (found[:, 2, 1, 3] == 0).all()
     of_test = scaler.transform(arrays.inputs_test.flatten(1).double().numpy())
     np.testing.assert_allclose(next(data.test_batches(9)).inputs.flatten(1).numpy(), of_test, atol=1e-4)
+    assert next(data.test_batches(9)).inputs[4, 2, 1, 3] == pytest.approx((255 - 7) / 255)
     ends = data.valid_range
     assert ends is not None
     black = scaler.transform(np.zeros((1, 60)))
     np.testing.assert_allclose(ends[0].flatten(0).numpy(), black[0], rtol=1e-4)
+
+
+def test_a_channel_that_is_the_same_all_over_training_stands_out_by_no_more_than_its_range() -> None:
+    plain = _coloured()
+    arrays = replace(plain, inputs_test=plain.inputs_test.clone())
+    arrays.inputs_train[:, 1] = 7
+    arrays.inputs_test[:, 1] = 255
+    data = Data(arrays, 0, None, options=Options(standardise=True))
+    assert (data.batch(0).inputs[:, 1] == 0).all()
+    torch.testing.assert_close(next(data.test_batches(9)).inputs[:, 1], torch.full((9, 4, 5), 248 / 255))
 
 
 def _coloured() -> Arrays:

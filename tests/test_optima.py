@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,10 @@ import torch
 import xarray as xr
 
 import experiments
-from analysis import select
+from analysis import ledger, select
 from analysis.claims import Unanswerable
 from analysis.runs import Runs
-from analysis.studies.lemma45.claims import BOTH, NEURON
+from analysis.studies.lemma45.claims import BOTH, CLAIMS, NEURON
 from analysis.studies.lemma45.figures import optima as figure
 from analysis.studies.santurkar2018 import optima
 from experiments.data import DATA
@@ -67,6 +68,31 @@ def test_trained_neurons_end_at_the_optima_that_the_lemma_speaks_of(tmp_path: Pa
     violated = [to_ray[i] > to_plain[i] + optima.STILL for i in spoken]
     assert share == sum(violated) / len(violated)
     assert 0.05 < share < 0.95
+    told = judged(runs)
+    assert [word for word, _ in told.values()] == ["undecided"] * 2, "one seed: what it takes is recorded"
+    for name in names.values():
+        as_older_runs_have_it(tmp_path / name)
+    older = Runs.load(tmp_path)
+    assert older.recording("unit_norm", "train") == set(names.values())
+    assert judged(older) == told
+
+
+def judged(runs: Runs) -> dict[str, tuple[str, list[tuple[float, ...]]]]:
+    """Claim -> its word and its numbers, of those about neither centred inputs nor a bias."""
+    asked = [claim for claim in CLAIMS if claim.name in ("L3", "L4")]
+    return {v.claim.name: (v.word, [part.outcome.each for part in v.parts]) for v in ledger.judge(runs, asked)}
+
+
+def as_older_runs_have_it(folder: Path) -> None:
+    """The norms by unit under the name of their mean and of the layer, which they had at first."""
+    fields = json.loads((folder / "fields.json").read_text())
+    own = fields["dynamics"].pop("channel_norms.neuron.layer.weight")
+    fields["dynamics"]["unit_norm.neuron"] = {**own, "metric": "unit_norm", "dims": ["unit"]}
+    (folder / "fields.json").write_text(json.dumps(fields))
+    with np.load(folder / "arrays.npz") as stored:
+        arrays = {key.replace("channel_norms.neuron.layer.weight", "unit_norm.neuron"): stored[key] for key in stored}
+    assert "dynamics/unit_norm.neuron/values" in arrays
+    np.savez(folder / "arrays.npz", **arrays)
 
 
 Made = Mapping[str, Sequence[Sequence[float]]]
@@ -106,7 +132,7 @@ def pair(**changed: Any) -> Runs:
         apart = [APART, APART]
         return {
             optima.ANGLE: [before or end, end],
-            optima.NORMS: [NORM_AT_START, [9.0] * 6],
+            optima.BY_UNIT[optima.NORMS]: [NORM_AT_START, [9.0] * 6],
             optima.DISTANCE: [[0.0] * 6, apart[1]],
         }
 

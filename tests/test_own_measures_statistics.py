@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from analysis.studies.summers2020 import own_measures as weighing
+from analysis.studies.summers2020.claims import CLAIMS as STUDY_CLAIMS
+from analysis.studies.summers2020.claims import WHOLE
 from analysis.studies.summers2020.figures import example_weighing
 from analysis.studies.wu2021 import own_measures as modes
 from analysis.studies.wu2021.figures import modes_over_batch
@@ -123,3 +125,11 @@ def test_the_figure_goes_over_the_batch_and_divides_running_by_population() -> N
     assert gap.steps.tolist() == ratio.steps.tolist() == [2, 4, 8]
     assert gap.median.tolist() == pytest.approx([0.05, 0.025, 0.0125])
     assert ratio.median.tolist() == pytest.approx([6.0, 12.0, 24.0])
+
+
+def test_of_whole_batches_no_weight_is_what_is_expected() -> None:
+    """What stands beside SD2 of them: no weight at all lies within, the least that was tried does not."""
+    (claim,) = (claim for claim in STUDY_CLAIMS if claim.name == "SD2")
+    (beside,) = (one for one in claim.comparisons if one.terms[0].arm == WHOLE)
+    assert not beside.decides
+    assert [beside.region.holds(weight / 100) for weight in weighing.HUNDREDTHS] == [True] + [False] * 5

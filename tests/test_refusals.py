@@ -12,6 +12,7 @@ import pytest
 
 import experiments
 from experiments.cli import main
+from experiments.composition import check_typed, flag
 from experiments.configuration import plain_config
 from experiments.errors import RunFailure, WrongInput
 from experiments.runs import provenance
@@ -78,6 +79,25 @@ def test_one_line_and_exit_code_2(arguments: str, here: Path, typed: Any) -> Non
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("how", [(), ("-m", "seed=0,1")])
+def test_statistics_that_would_freeze_when_training_is_over_are_refused(
+    how: tuple[str, ...], here: Path, typed: Any
+) -> None:
+    for batches in (2, 360):
+        code, _, error = typed(*how, "norm=batch", f"norm.frozen_after={batches}")
+        said = f"error: norm.frozen_after={batches}: must be at least 1 and less than steps=2, or null"
+        assert (code, error.count("\n")) == (2, 1), error
+        assert error.startswith(said)
+        assert not (here / "runs").exists()
+    code, _, error = typed(*how, "norm=batch", "norm.frozen_after=1", "dry=true")
+    assert code == 0, error
+
+
+def test_a_command_of_no_words_at_all_is_the_default_run() -> None:
+    check_typed([], [])
+    assert (flag([], "--config-dir"), flag(["--config-dir"], "--config-dir")) == (None, None)
 
 
 def test_no_arm_of_a_sweep_with_arms_is_refused_and_of_one_without_is_nothing(here: Path, typed: Any) -> None:

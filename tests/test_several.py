@@ -57,6 +57,10 @@ def test_jobs_are_those_of_the_command(mine: Path) -> None:
     assert [told for told, _ in jobs] == each
     assert [config["norm"] for _, config in jobs] == [several.plain_config(config)["norm"] for config in own]
     assert {(config["optim"]["lr"], config["steps"]) for _, config in jobs} == {(0.5, 4)}
+    several_values = several.jobs_of(["experiment=first", "norm.eps=1e-3,1e-2", "arm=normalised"], str(mine / "mine"))
+    assert [(config["norm"]["eps"], config["seed"]) for _, config in several_values] == [
+        (1e-3, 0), (1e-2, 0), (1e-3, 1), (1e-2, 1),
+    ]  # fmt: skip
     single = several.jobs_of(["norm=l1"])
     assert [(told, config["norm"]["name"]) for told, config in single] == [("", "l1")]
 
@@ -125,6 +129,55 @@ def test_one_that_fails_stops_no_other_and_a_signal_stops_all(
     assert len(called) == 1
 
 
+FOLDERS = [("--config-dir", "mine"), ("--config-dir=mine",), ("-cd", "mine"), ("-cd=nowhere", "-cd", "mine")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=" ".join)
+@pytest.mark.parametrize("multirun", [(), ("-m",), ("--multirun",)], ids=" ".join)
+def test_flags_are_those_of_the_main_command(
+    folder: tuple[str, ...], multirun: tuple[str, ...], mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command gets what was typed, and what is estimated is what it will run: two values are two runs."""
+    (mine / "mine" / "experiment" / "single.yaml").write_text(
+        EXPERIMENT.partition("hydra:")[0].format(name="x", steps=2)
+    )
+    estimated: list[Part] = []
+    called: list[list[str]] = []
+    monkeypatch.chdir(mine)
+    monkeypatch.setattr(several, "try_out", lambda config: (1.0, ""))
+    monkeypatch.setattr(several, "told", lambda parts: estimated.extend(parts) or "")
+    monkeypatch.setattr(several, "_carry_out", lambda arguments: called.append(list(arguments)) or 0)
+    values = "seed=0,1" if multirun else "seed=1"
+    monkeypatch.setattr(sys, "argv", ["several", "single", *folder, values, *multirun])
+    assert several.main() == 0
+    assert [(part.name, part.runs) for part in estimated] == [("single", 2 if multirun else 1)]
+    assert called == [[*folder, *multirun, "experiment=single", values]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["a", "--cfg", "job"],
+            "--cfg: is no flag of several experiments; allowed: --config-dir FOLDER, --multirun (-m)",
+        ),
+        (["a", "-x=1"], "-x: is no flag of several experiments; allowed: --config-dir FOLDER, --multirun (-m)"),
+        (["a", "--config-dir=nowhere"], "--config-dir nowhere: no such folder"),
+        (["a", "--config-dir"], "--config-dir : no such folder"),
+        (
+            ["a", "seed=1", "seed=2"],
+            "seed=1 seed=2: seed is set twice, and one of the two would be without effect; for both -m seed=1,2",
+        ),
+    ],
+)
+def test_what_the_main_command_would_not_take_is_one_line(
+    arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["several", *arguments])
+    assert several.main() == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
 @pytest.mark.long
 def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -141,7 +194,8 @@ def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
     typed("first")
     again = typed("first", "second")
     assert again[0].startswith("2 experiments, 4 of 8 runs left: about ")
-    assert again[-1] == "experiment 2 of 2: second"  # the first is done: nothing of it is typed again
+    assert again[-2].startswith("1 experiment, 4 of 4 runs left: about ")
+    assert again[-1] == "experiment 2 of 2: second"
     states = [json.loads(path.read_text())["state"] for path in (mine / "runs").glob("*/status.json")]
     assert states == ["finished"] * 8
 

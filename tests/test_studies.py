@@ -262,9 +262,28 @@ def test_claims_and_figures_of_a_study_know_each_other() -> None:
         assert all((study.title, study.source, study.says, study.predicts, study.experiments))
         for claim in study.claims:
             assert claim.figure is None or claim.figure in figures.names()
+            shown_by = {other.name for other in STUDIES if claim.figure in other.figures}
+            run_by = str(claim.experiment).partition("/")[0]
+            assert shown_by <= {study.name, run_by}, (claim.name, "its figure is drawn of the runs of another study")
             assert claim.experiment or claim.untestable
         for name in study.figures:
             assert figures.get(name) is study.figure(name)
+
+
+def test_no_deciding_comparison_is_of_arms_that_are_one_network() -> None:
+    """Where nothing is activated, before and after the activation are one place: it could not come out otherwise."""
+    for _, claim in CLAIMS:
+        for comparison in filter(lambda one: one.decides, claim.comparisons):
+            about = {**claim.about, **comparison.about}
+            arms = {frozenset(_told_apart(term.arm.where, about)) for term in comparison.terms}
+            measures = {term.measure for term in comparison.terms}
+            assert len(comparison.terms) == 1 or len(arms) > 1 or len(measures) > 1, claim.name
+
+
+def _told_apart(where: Iterable[tuple[str, Any]], about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What sets an arm apart, without keys that nothing reads in these settings."""
+    unread = {"model.placement"} if plain(about.get("model.activation", "")) == "none" else set()
+    return [(key, plain(value)) for key, value in where if key not in unread]
 
 
 # ---------------------------------------------------------------------------------------------------- what is recorded
@@ -299,6 +318,20 @@ class Asked(Runs):
     def arrays(self, metric: str, runs: Sequence[str], batch: str, layers: Sequence[str]) -> dict[Any, Any]:
         self._whole.asked.add((metric, batch))  # type: ignore[attr-defined]
         return super().arrays(metric, runs, batch, layers)
+
+
+def test_what_a_claim_asks_for_lies_in_the_records(real: Path, declared: Declared) -> None:
+    """By which the ledger sees whether it was measured: of arrays alone nothing would ever be judged."""
+    recorded = {
+        (spec.metric, spec.batch)
+        for folder in find_runs(real)
+        for keys in read_run(folder).fields.values()
+        for spec in keys.values()
+        if spec.in_records
+    }
+    for _, claim in CLAIMS:
+        asked = {metric for c in claim.comparisons for term in c.all_terms for metric in term.measure.metrics}
+        assert missing(asked, {metric: set() for metric in recorded}) == missing(asked, declared), claim.name
 
 
 def test_every_metric_of_a_figure_is_declared_by_a_real_probe(real: Path, declared: Declared) -> None:

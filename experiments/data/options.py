@@ -22,7 +22,8 @@ class Options:
         standardise: true: subtract the mean and divide by the standard deviation of each channel over the training
             data; false: bytes are divided by 255; centred: each channel's mean is subtracted, then bytes are divided by
             255; centred_per_pixel: the mean of each pixel (of each channel) is subtracted, then the same;
-            standardised_per_pixel: that, and divided by its own standard deviation instead (which is 1 where it is 0);
+            standardised_per_pixel: that, and divided by its own standard deviation instead; what does not vary in the
+            training data, a pixel here or a channel where true, is divided by 255 if it is of bytes, else by 1;
             whitened: all values of an image together are centred and decorrelated, to a covariance that is the
             identity (:func:`experiments.data.standardising.whitening_of`). Of bytes; numbers with classes are not
             divided by 255, and a vector's coordinates are channels. Regression data are used as they are whether true

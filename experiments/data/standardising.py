@@ -19,6 +19,11 @@ WHITENING_EPS = 1e-5
 MOST_VALUES = 4096
 """Of one input, at most, to be whitened: the covariance of 4,096 has 128 MiB, its eigenvectors take minutes."""
 
+UNIT_OF_BYTES = 255.0
+"""What bytes are divided by where they have no deviation of their own: their whole range is 1 then. Where the training
+data are all alike other data may differ, in a test set or by a crop that moves a border into the image; undivided they
+would stand out by up to 255 deviations of anything else."""
+
 _CHUNK = 1024
 """Samples that are summed up at a time."""
 
@@ -48,7 +53,7 @@ def treatment(
         pixel_mean, pixel_deviation = (part.to(device) for part in _moments_per_value(inputs))
         return lambda values: (values - pixel_mean) / pixel_deviation
     if standardise == "centred_per_pixel" or (standardise == "centred" and not classes):
-        middle, unit = _mean_per_value(inputs).to(device), 255.0 if of_bytes else 1.0
+        middle, unit = _mean_per_value(inputs).to(device), _unit(inputs)
         return lambda values: (values.float() - middle) / unit
     if not classes:
         return lambda values: values
@@ -56,7 +61,7 @@ def treatment(
         return _of_numbers(standardise, inputs, device)
     mean, deviation = channel_statistics(inputs) if standardise else (torch.zeros(1), torch.ones(1))
     if standardise is not True:
-        deviation = torch.full((1,), 255.0)
+        deviation = torch.full((1,), UNIT_OF_BYTES)
     mean, deviation = mean.view(-1, 1, 1).to(device), deviation.view(-1, 1, 1).to(device)
     return lambda values: values.float().sub_(mean).div_(deviation)  # of bytes, float() makes a new tensor
 
@@ -83,11 +88,16 @@ def _mean_per_value(inputs: Tensor) -> Tensor:
 
 
 def _moments_per_value(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (biased) over samples, float32, each of the shape of one input; a deviation of 0 is 1."""
+    """Mean and deviation (biased) over samples, float32, each of the shape of one input; 0 is the unit."""
     mean = _mean_per_value(inputs)
     squares = torch.stack([(part.double() - mean.double()).square().sum(0) for part in inputs.split(_CHUNK)]).sum(0)
     deviation = (squares / len(inputs)).sqrt()
-    return mean, deviation.where(deviation > 0, 1.0).float()
+    return mean, deviation.where(deviation > 0, _unit(inputs)).float()
+
+
+def _unit(inputs: Tensor) -> float:
+    """What values without a deviation are divided by: bytes by 255, numbers by 1."""
+    return UNIT_OF_BYTES if inputs.dtype == torch.uint8 else 1.0
 
 
 def _whitened(mean: Tensor, whitening: Tensor) -> Callable[[Tensor], Tensor]:
@@ -136,7 +146,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (over all pixels, divided by their number) of each channel, in bytes.
 
     They are sums of whole numbers, hence exact up to the last rounding and the same on every machine. The deviation of
-    a channel of one value is given as 1, so that it becomes 0 everywhere instead of NaN.
+    a channel of one value is given as :data:`UNIT_OF_BYTES`, so that it becomes 0 in training instead of NaN.
 
     Args:
         images: uint8 (samples, channels, height, width), on the CPU.
@@ -149,4 +159,4 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     pixels = counts.sum(1)
     mean = (counts * values).sum(1) / pixels
     deviation = ((counts * (values - mean[:, None]).square()).sum(1) / pixels).sqrt()
-    return mean.float(), deviation.where(deviation > 0, 1.0).float()
+    return mean.float(), deviation.where(deviation > 0, UNIT_OF_BYTES).float()

@@ -25,7 +25,7 @@ from experiments.composition import REFUSALS, explain
 from experiments.errors import WrongInput
 
 CONFIRMATORY = range(10, 16)
-"""The seeds of ``confirm=true``, which nobody looked at while rules were made; those below are for development."""
+"""The seeds of ``confirm=true``, which nobody looked at while rules were made; all others are for development."""
 
 CarryOut: TypeAlias = Callable[[list[tuple[str, DictConfig]]], None]
 _carry_out: list[CarryOut] = []

@@ -2,9 +2,10 @@
 
     python -m experiments.sweeps.several santurkar2018/vgg santurkar2018/linear runs_dir=runs/demo
 
-Words with a `=` are overrides of every experiment, `--config-dir` is a user's own folder. Each experiment is a command
-of its own, `python -m experiments experiment=...`: what is finished is left alone, one that fails stops no other, and
-Ctrl-C stops here and goes on with the same command. Exit code: 0, else that of the last that did not end well.
+Words with a `=` are overrides of every experiment; of the main command's flags it takes `--config-dir`, a user's own
+folder, and `--multirun` (`-m`). Each experiment is a command of its own, `python -m experiments experiment=...`: what
+is finished is left alone, one that fails stops no other, and Ctrl-C stops here and goes on with the same command. Exit
+code: 0, else that of the last that did not end well.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.composition import REFUSALS, config_directory, explain
+from experiments.composition import REFUSALS, check_typed, config_directory, explain, flag, flags_and_words
 from experiments.configuration import plain_config
 from experiments.errors import RunFailure, WrongInput, one_line
 from experiments.schema import register_schema
@@ -55,14 +56,10 @@ class Part:
 
 def main() -> int:
     """Runs what the command line names; see above."""
-    words, flags = _words(sys.argv[1:])
-    names = [word for word in words if "=" not in word]
-    overrides = [word for word in words if "=" in word]
-    if not names:
-        print("error: name at least one experiment, as santurkar2018/vgg", file=sys.stderr)
-        return 2
     try:
-        parts = [estimate(name, overrides, flags[-1] if flags else None) for name in names]
+        flags, names, overrides = _typed(sys.argv[1:])
+        config_dir, swept = flag(flags, *_CONFIG_DIR), ["hydra.mode=MULTIRUN"] * any(f in _MULTIRUN for f in flags)
+        parts = [estimate(name, [*overrides, *swept], config_dir) for name in names]
     except (WrongInput, RunFailure) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, WrongInput) else 1
@@ -75,7 +72,7 @@ def main() -> int:
     for number, part in enumerate(parts, 1):
         print(f"experiment {number} of {len(parts)}: {part.name}", flush=True)
         begun, expected = monotonic(), part.seconds
-        ended = _carry_out(["--config-dir", *flags] * bool(flags) + [f"experiment={part.name}", *overrides])
+        ended = _carry_out([*flags, f"experiment={part.name}", *overrides])
         if ended in STOPPED:
             return ended
         code = ended or code
@@ -85,16 +82,30 @@ def main() -> int:
     return code
 
 
-def _words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What is named and set; and the user's own folders."""
-    words, flags = [], []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument in ("--config-dir", "-cd"):
-            flags += [value for value in [next(remaining, None)] if value is not None]
-        else:
-            words.append(argument)
-    return words, flags
+_CONFIG_DIR, _MULTIRUN = ("--config-dir", "-cd"), ("--multirun", "-m")
+
+
+def _typed(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The flags of every command, the experiments' names, and the overrides.
+
+    Raises:
+        WrongInput: no experiment, another flag, or what the main command would not take.
+    """
+    flags, words = flags_and_words(arguments)
+    overrides = [word for word in words if "=" in word]
+    spelled = [f.partition("=")[0] for f in flags if f.startswith("-")]
+    if other := [name for name in spelled if name not in (*_CONFIG_DIR, *_MULTIRUN)]:
+        raise WrongInput(
+            f"{other[0]}: is no flag of several experiments; allowed: --config-dir FOLDER, --multirun (-m)"
+        )
+    folder = flag(flags, *_CONFIG_DIR)
+    if any(name in _CONFIG_DIR for name in spelled) and not (folder and Path(folder).is_dir()):
+        raise WrongInput(f"--config-dir {folder or ''}: no such folder")
+    check_typed(flags, overrides)
+    names = [word for word in words if "=" not in word]
+    if not names:
+        raise WrongInput("name at least one experiment, as santurkar2018/vgg")
+    return flags, names, overrides
 
 
 def told(parts: Sequence[Part]) -> str:
@@ -144,13 +155,17 @@ def jobs_of(overrides: Sequence[str], config_dir: str | None = None) -> list[tup
         WrongInput: as the command itself would say it.
     """
     register_schema()
-    own = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
+    own = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
     found: list[tuple[str, DictConfig]] = []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_directory()), version_base="1.3"), _handed_over_to(found):
-            config = hydra_compose("config", overrides=[*overrides, *own], return_hydra_config=True)
-            if config.hydra.mode != RunMode.MULTIRUN:
+            hydra, given = GlobalHydra.instance().hydra, [*overrides, *own]
+            assert hydra is not None
+            swept = hydra.get_mode("config", given) is RunMode.MULTIRUN  # by which several values are refused or swept
+            mode = RunMode.MULTIRUN if swept else RunMode.RUN
+            config = hydra.compose_config("config", given, run_mode=mode, with_log_configuration=False)
+            if not swept:
                 with open_dict(config):
                     config.pop("hydra")
                 found.append(("", config))
@@ -158,8 +173,8 @@ def jobs_of(overrides: Sequence[str], config_dir: str | None = None) -> list[tup
                 options = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
                 assert isinstance(options, dict)
                 sweeper = plugin.SuiteSweeper(params=options.get("params"), arms=options.get("arms"))
-                sweeper.loader, sweeper.config = GlobalHydra.instance().config_loader(), config
-                sweeper.sweep(list(overrides))
+                sweeper.loader, sweeper.config = hydra.config_loader, config
+                sweeper.sweep(list(config.hydra.overrides.task))
         return [(told, plain_config(config)) for told, config in found]
     except WrongInput:
         raise

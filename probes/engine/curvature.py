@@ -20,7 +20,7 @@ from probes import statistics
 from probes.engine.ask import Ask
 from probes.engine.checks import check_differentiable, check_twice
 from probes.engine.collector import Collector, Results, nothing
-from probes.engine.costs import Costs
+from probes.engine.costs import Arithmetic, Costs
 from probes.engine.evaluation import Evaluator
 from probes.engine.reduction_state import ReductionState
 from probes.errors import ProbeError
@@ -224,8 +224,8 @@ def sharing(ask: Ask, view: View) -> dict[tuple[tuple[str, ...], Taken], list[Cu
     return found
 
 
-def curvature_operations(ask: Ask, view: View, costs: Costs) -> float:
-    """Operations on the example batch, at most: each reduction says of how many products."""
+def curvature_operations(ask: Ask, view: View, costs: Arithmetic) -> float:
+    """Operations on the example batch, or of a population beside it, at most: each reduction says how many products."""
     operations = 0.0
     first = next((leaf for leaf in view.leaves if leaf.operations), None)
     convolution = first is not None and len(first.shape) > 2

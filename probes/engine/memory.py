@@ -98,11 +98,11 @@ def _evaluation(ask: Ask, view: View, costs: Costs, reused: bool) -> float:
     elif ask.forward and not reused:
         passes = max(costs.forward_bytes, _at_taps(ask, view, costs, costs.graph_bytes))
     after = [reduction.working_bytes(view, costs.taps) for reduction in ask.asked.tap_gradients]
-    twice = [*(costs.double[reduction][1] for reduction in ask.twice), curvature_bytes(ask, view, costs)]
+    twice = [*(costs.double_bytes[reduction] for reduction in ask.twice), curvature_bytes(ask, view, costs)]
     most = max(passes, *twice, *after, 0)
     if not (ask.asked.gradients or ask.asked.parameters):
-        return costs.share(ask.batch) * most
+        return costs.share_of_bytes(ask.batch) * most
     sizes = [math.prod(view.shapes[name]) for name in view.parameters]
     small = sum(size for size in sizes if size <= SMALL)
     pieces = max(72 * small, 40 * min(PIECE, max(sizes)))  # two float64 copies, up to three terms
-    return max(costs.share(ask.batch) * most, costs.parameters + pieces)
+    return max(costs.share_of_bytes(ask.batch) * most, costs.parameters + pieces)

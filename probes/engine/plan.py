@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.engine.ask import Ask
-from probes.engine.costs import Costs
+from probes.engine.costs import Arithmetic, Costs
 from probes.engine.curvature import curvature_operations
 from probes.engine.memory import carried_bytes, peak_bytes
 from probes.network import Moves, View
@@ -115,9 +115,8 @@ def make_plan(asks: Sequence[Ask], view: View, costs: Costs, reuse: bool) -> Pla
     }
     for ask in asks:
         route = _route(ask, view, ascents, reuse, costs.prefixes)
-        operations = costs.share(ask.batch) * (
-            _operations(ask, route, view, costs, ascended) + _twice(ask, view, costs)
-        )
+        own = _operations(ask, route, view, costs.of_batch, ascended) + _twice(ask, view, costs.of_batch)
+        operations = costs.share(ask.batch) * own + _of_population(ask, route, view, costs.of_population)
         rows.append(Row(ask, route, operations / max(costs.training, 1), operations))
     live = next((row.ask for row in rows if row.route is Route.TRAINING_PASS), None)
     peak, taps = peak_bytes(asks, view, costs, live)
@@ -140,14 +139,13 @@ def _route(ask: Ask, view: View, ascents: set[tuple[str, Moves]], reuse: bool, p
     return Route.ASCENT if prefixes else Route.WITHOUT_ORDER
 
 
-def _operations(ask: Ask, route: Route, view: View, costs: Costs, ascended: dict[tuple[str, Moves], int]) -> float:
+def _operations(ask: Ask, route: Route, view: View, costs: Arithmetic, ascended: dict[tuple[str, Moves], int]) -> float:
     """Operations of the network that ``ask`` takes; ``ascended`` is how far each ascent has come."""
     if route in (Route.TRAINING_PASS, Route.BEFORE_ITSELF):
         return 0
     if route in (Route.FULL_PASS, Route.WITHOUT_ORDER):
-        passes = costs.training if ask.backward else costs.forward if ask.forward else 0
         modules = {reduction.module for reduction in ask.asked.changes}
-        return passes + 2 * sum(leaf.operations for leaf in view.leaves if leaf.module in modules)
+        return _passes(ask, costs) + 2 * sum(leaf.operations for leaf in view.leaves if leaf.module in modules)
     prefix = ask.point.prefix(view)
     assert prefix is not None
     if prefix.layer is None:  # the ascent that the layers made, carried to the end
@@ -158,7 +156,20 @@ def _operations(ask: Ask, route: Route, view: View, costs: Costs, ascended: dict
     return climbed + sum(leaf.operations for leaf in view.leaves if leaf.step >= entry) + prefix.layer.backward
 
 
-def _twice(ask: Ask, view: View, costs: Costs) -> float:
+def _twice(ask: Ask, view: View, costs: Arithmetic) -> float:
     """Operations of second derivatives; one forward pass serves all that differentiate twice."""
     shared = costs.forward if ask.asked.second_derivatives else 0
-    return shared + sum(costs.double[reduction][0] for reduction in ask.twice) + curvature_operations(ask, view, costs)
+    return shared + sum(costs.double[reduction] for reduction in ask.twice) + curvature_operations(ask, view, costs)
+
+
+def _passes(ask: Ask, costs: Arithmetic) -> float:
+    return costs.training if ask.backward else costs.forward if ask.forward else 0
+
+
+def _of_population(ask: Ask, route: Route, view: View, costs: Arithmetic) -> float:
+    """Operations of the population's passes: one with each pass of the batch, as large whatever the batch."""
+    full = route in (
+        Route.FULL_PASS,
+        Route.WITHOUT_ORDER,
+    )  # the training pass has it anyway, Before itself runs nothing
+    return (_passes(ask, costs) if full else 0) + _twice(ask, view, costs)

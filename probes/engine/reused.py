@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -183,9 +184,9 @@ class ReusedPass:
         self.random.restore()
         output.requires_grad_(output.is_floating_point() or output.is_complex())
         with evaluator.within():
-            loss: Any = evaluator.objective(
-                lambda _: output.clone(), self.shadow.network, moment.inputs, moment.targets
-            )
+            # the output is there already, so that there is nothing for a population's statistics to be found for
+            objective = dataclasses.replace(evaluator.objective, population=None)
+            loss: Any = objective(lambda _: output.clone(), self.shadow.network, moment.inputs, moment.targets)
             depends = loss.data_loss.requires_grad
             own = torch.autograd.grad(loss.data_loss, output, materialize_grads=True)[0] if depends else None
         collector.loss(loss)

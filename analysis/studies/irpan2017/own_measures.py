@@ -42,4 +42,5 @@ def one_of(measure: BySeed, key: str, values: Sequence[str]) -> Across:
         return pd.DataFrame({name: one[there].max(axis=1).where(single) for name, one in ends.items()}, dtype=float)
 
     told = f"{words_of(key)} {' or '.join(values)}"
-    return Across(key, f"{measure.name} ({told})", f"{measure.says}, {told}", (measure,), reduce, ragged=True)
+    name, says = f"{measure.name} ({told})", f"{measure.says}, {told}"
+    return Across(key, name, says, (measure,), reduce, ragged=True, fewest=1)

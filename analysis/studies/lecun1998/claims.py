@@ -86,7 +86,6 @@ CLAIMS = (
             alike(Term.of("whitening", SPEEDS[f"loss of {LEVEL:g}"]), Term.of("batch", SPEEDS[f"loss of {LEVEL:g}"])),
         ),
         remark="In steps; what a step costs is measured by benchmarks/whitening_cost.py.",
-        figure="learning_rates",
         experiment="lecun1998/layers",
         intervention=True,
     ),
@@ -98,7 +97,6 @@ CLAIMS = (
         comparisons=(more(Term.of(ATTACHED, LARGEST_RATE), Term.of(DETACHED, LARGEST_RATE), 3.0),),
         remark="Mean and root of the covariance are taken as constants by the gradient. A rate lies between the last "
         "that trains and the next that was run. Each activation function is a setting of its own.",
-        figure="learning_rates",
         experiment="lecun1998/detached",
         intervention=True,
     ),

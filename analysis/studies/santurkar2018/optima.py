@@ -21,7 +21,10 @@ from analysis.measure import refuse_two_of_a_seed
 from analysis.runs import Runs
 from analysis.select import NORM
 
-ANGLE, NORMS, DISTANCE = "unit_angle_from_start", "channel_norms", "unit_distance_from_start"
+ANGLE, NORMS, DISTANCE = "unit_angle_from_start", "unit_norm", "unit_distance_from_start"
+"""Of each unit's weights, whose mean over units is in the records."""
+BY_UNIT = {NORMS: "channel_norms"}
+"""What the arrays by unit are called, where not by their mean's name, as they were in older runs."""
 STILL = 5e-4
 """Radians within which two angles are one, and within which an angle stands still over the last probed steps."""
 MOVING = 0.02
@@ -48,7 +51,8 @@ def neurons(plain: Runs, normalised: Runs, run: str, other: str) -> Neurons:
     layer = str(plain.records(ANGLE, "train")["layer"].iloc[0])
 
     def read(runs: Runs, name: str, metric: str) -> np.ndarray:
-        (array,) = runs.arrays(metric, [name], "train", [layer]).values()
+        stored = runs.arrays(BY_UNIT.get(metric, metric), [name], "train", [layer])
+        (array,) = (stored or runs.arrays(metric, [name], "train", [layer])).values()
         found: np.ndarray = array.to_numpy().astype(float)
         return found
 

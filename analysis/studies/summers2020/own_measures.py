@@ -12,6 +12,8 @@ from analysis.runs import Runs
 
 HUNDREDTHS = (0, 2, 5, 10, 20, 30)
 """Weights of the example, in hundredths, as the labels of the evaluations end; the first is none."""
+LEAST_WEIGHT = HUNDREDTHS[1] / 100
+"""The least of the weights that is any."""
 CHOOSING, JUDGING = "choosing", "judging"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analysis.across import chosen_value, grid_of
 from analysis.drawing.over_key import over_key
@@ -56,7 +57,7 @@ def at_best_rate(setting: Setting, arm: str, by: Measure = TEST_LOSS) -> tuple[R
     """
     own = ended(setting.runs.only(setting.of[arm]))
     counted, _ = usable(own, by, arm)
-    rule = chosen_value(by, RATE)
+    rule = replace(chosen_value(by, RATE), fewest=1)  # of one rate there is nothing to judge, but something to draw
     for grid in (grid_of(setting.runs, (RATE,)), grid_of(counted, (RATE,))):
         try:
             found = rule.by_seed(counted, grid)["number"].dropna()

@@ -18,7 +18,7 @@ from analysis.ledger import judge
 from analysis.measures import over_training
 from analysis.run_folder import read_run
 from analysis.runs import Runs
-from analysis.select import Ambiguous, Arm, apart, arms_by, differing, plain, settings
+from analysis.select import Ambiguous, Arm, apart, arms_by, differing, known_and_norms, plain, settings
 from experiments.source_keys import SOURCE_KEYS
 from tests.made_table import BASE, made, row
 from tests.runs import small
@@ -170,6 +170,14 @@ def test_arms_by_two_keys() -> None:
     assert shapes(runs, arms_by(runs, ("optim.lr",))) == [{"0.1": 3, "2.5": 3, "10": 3}, {"0.1": 3}]
     with pytest.raises(WrongInput, match=r"no run has the key 'optim.lrr'; did you mean 'optim.lr'\?"):
         arms_by(runs, ("optim.lrr",))
+
+
+def test_arms_by_a_key_whose_values_are_lists() -> None:
+    decayed = [{"match": "gamma", "decay": 0.1}]
+    runs = runs_of({"optim.groups": []}, {"optim.groups": decayed})
+    assert shapes(runs, arms_by(runs, ("optim.groups",))) == [{"[]": 3, plain(decayed): 3}]
+    known = [Arm.of("decayed", {"norm": "batch", "optim.groups": decayed})]
+    assert shapes(runs, known_and_norms(runs, known)) == [{"batch groups=[]": 3, "decayed": 3}]
 
 
 def test_a_groups_name_as_an_arm_takes_the_options_that_only_one_has() -> None:

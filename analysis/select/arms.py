@@ -31,6 +31,11 @@ class Arm:
     name: str
     where: tuple[tuple[str, Any], ...]
 
+    def __post_init__(self) -> None:
+        """Lists and mappings among the values are kept as they are written, so that an arm can be a key itself."""
+        kept = tuple((key, plain(value) if isinstance(value, list | dict) else value) for key, value in self.where)
+        object.__setattr__(self, "where", kept)
+
     @classmethod
     def of(cls, name: str, where: Mapping[str, Any]) -> Arm:
         """The arm of runs whose keys have these values."""

@@ -37,7 +37,7 @@ CLAIMS = (
         comparisons=(alike(Term.of(DESCENT, _SPEED), Term.of(APART, _SPEED)),),
         remark="In steps; a step of length and direction costs five passes. What is gained by taking them apart, the "
         "paper says of other problems.",
-        figure="length_and_direction",
+        figure="least_squares_rates",
         experiment="kohler2019/speed",
         intervention=True,
     ),
@@ -52,7 +52,7 @@ CLAIMS = (
             difference(Term.of(ONE_RATE, _DECADES), Term.of(NONE, _DECADES), low=WIDER, decides=False),
         ),
         remark="Beside it gamma and beta at the rate of the weights, which no theorem covers.",
-        figure="range_of_rates",
+        figure="least_squares_rates",
         experiment="kohler2019/rates",
         intervention=True,
     ),

@@ -23,6 +23,7 @@ _CONTENTS = {
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Losses": "losses",
+    "Margins": "margins",
     "Domains": "domains",
     "Dynamics": "dynamics",
     "Gradients": "gradients",

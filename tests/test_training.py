@@ -106,7 +106,7 @@ def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) 
     for wrong, line in {
         (
             "optim.criterion=mse",
-        ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, squared_error",
+        ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, logistic, squared_error",
         ("optim.criterion=cross_entropy", "data=gaussian", "model=deep_linear"): "have values as targets, not classes",
     }.items():
         with pytest.raises(WrongInput, match=line):

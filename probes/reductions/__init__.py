@@ -20,6 +20,7 @@ from probes.reductions.hessian import ExtremeEigenvalues, HessianReduction, Spec
 from probes.reductions.histogram import Histogram
 from probes.reductions.jacobian import SingularValues
 from probes.reductions.loss import LossParts
+from probes.reductions.margins import Margins
 from probes.reductions.moments import Moments
 from probes.reductions.normalisation import NormalisationTerms, TapCurvature
 from probes.reductions.parameters import NamedNorms, ParameterNorms, ParameterValues, UpdateNorms
@@ -67,6 +68,7 @@ __all__ = [
     "Histogram",
     "LossParts",
     "LossReduction",
+    "Margins",
     "Moments",
     "MostPredicted",
     "NamedNorms",

@@ -18,7 +18,13 @@ TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedu
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
-SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
+SCALARS += (
+    "margin_variation",
+    "margin_mean",
+    "sharpness_times_rate",
+    "gamma_small_share_of_all",
+    "curvature_along_gradient_times_rate",
+)
 LAYERED = (
     "skew_before_normalisation",
     "excess_kurtosis_before_normalisation",

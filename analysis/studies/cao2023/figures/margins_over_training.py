@@ -9,7 +9,7 @@ from analysis.drawing.panel import Panel, Scale, curves, of_setting, panel
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.select import Setting, known_and_others
+from analysis.select import Arm, Setting, known_and_others
 from analysis.studies.cao2023.claims import BATCH, METRIC, NONE, UNIFORM, USUAL
 
 TITLE = "How unequal the margins are, over training (Cao et al. 2023)"
@@ -19,15 +19,16 @@ CAPTION = (
 )
 EXPECTED = "With BN the upper curve goes on falling towards 0 (UM1, UM3); without, it stays (UM2)."
 MEAN = "margin_mean"
+CENTRE = {NONE: None, USUAL: True, BATCH: False}
+DRAWN = tuple(Arm.of(arm.name, {"norm.center": centre, **dict(arm.where)}) for arm, centre in CENTRE.items())
+"""The claims' arms, each by all the keys that any of them names."""
 
 
 def compute(runs: Runs) -> Sheet:
     """Every setting that records margins."""
     recording = runs.recording(METRIC, "train")
-    keys = ("norm", "norm.center", "optim.groups")
-    known = [arm.of(arm.name, {key: dict(arm.where).get(key) for key in keys}) for arm in (NONE, USUAL, BATCH)]
     found = drawn_settings(
-        runs, arms=known_and_others(runs, known), where=lambda setting: bool(recording & set(setting.runs.each.index))
+        runs, arms=known_and_others(runs, DRAWN), where=lambda setting: bool(recording & set(setting.runs.each.index))
     )
     level = (f"{UNIFORM:g}", UNIFORM)
     columns = [

@@ -30,6 +30,7 @@ _CONTENTS = {
     "InternalCovariateShift": "ics",
     "Representations": "representations",
     "Scaling": "scaling",
+    "Segments": "segments",
     "Shift": "shift",
     "Spectrum": "spectrum",
     "Theory": "theory",
@@ -47,6 +48,7 @@ _CONTENTS = {
     "Declaration": "protocol",
     "Field": "protocol",
     "Need": "protocol",
+    "MakesBatches": "protocol",
     "Probe": "protocol",
 }
 

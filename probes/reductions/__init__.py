@@ -40,6 +40,7 @@ from probes.reductions.reduction import (
 )
 from probes.reductions.representations import AbsoluteMeans, Geometry, MostPredicted, Shape, UnitNorms
 from probes.reductions.saturated import Dead, Saturated
+from probes.reductions.segments import SignChanges
 from probes.reductions.taps import TapGradient, TapGradientNorm, TapValues
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "Saturated",
     "SecondDerivative",
     "Shape",
+    "SignChanges",
     "SingularValues",
     "SpectralDensity",
     "StateReduction",

@@ -38,6 +38,7 @@ LAYERED = (
 LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
+ON_SEGMENTS = ("sign_changes", "constant_sign_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
@@ -147,6 +148,7 @@ class MadeUp:
         made += [layered(metric) for metric in LAYERED]
         made += [layered(metric) for metric in OF_A_LAYER]
         made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
+        made += [rows("some", m, "segments", "1", len(self.layers), layer=self.layers) for m in ON_SEGMENTS]
         made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]

@@ -36,6 +36,9 @@ def test_targets_are_signs_of_one_linear_function() -> None:
     along = (arrays.inputs_train * arrays.targets_train).mean(0)
     right = torch.sign(arrays.inputs_test @ along[:, None]) == arrays.targets_test
     assert right.float().mean() > 0.97
+    wide = load(3, dimension=40, samples=4000)
+    towards = (wide.inputs_train * wide.targets_train).mean(0)
+    assert 0.2 < (towards < 0).float().mean() < 0.8, "w has entries of both signs"
     assert torch.equal(load(3, dimension=4, samples=10, test_samples=1000).targets_test, arrays.targets_test)
     assert not torch.equal(load(4, dimension=4).inputs_train, load(3, dimension=4).inputs_train)
     with pytest.raises(WrongInput, match=r"^data.samples=0: must be a whole number of at least 1$"):

@@ -90,9 +90,9 @@ def test_units_of_one_sign_are_counted_over_all_segments_and_channels_place_by_p
     planes = above.reshape(4, 1, 3, 1)
     assert SignChanges("t", 2).reduce(planes).tolist() == pytest.approx([1 / 6, 2 / 3])
     assert SignChanges("t", 4).reduce(above).tolist() == pytest.approx([1 / 3, 2 / 3])
-    dead = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])  # 0 is not above 0
-    assert SignChanges("t", 2).reduce(dead).tolist() == [0.5, 0]
-    assert SignChanges("t", 2).reduce(-dead).tolist() == [0.5, 0]
+    dead = torch.tensor([[0.0], [1.0], [0.0], [1.0]])  # 0 is not above 0
+    assert SignChanges("t", 2).reduce(dead).tolist() == [1, 0]
+    assert SignChanges("t", 2).reduce(-dead).tolist() == [0, 1]
 
 
 def test_segments_join_neighbours_in_the_batch() -> None:

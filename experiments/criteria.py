@@ -26,10 +26,17 @@ def _linear(output: Tensor, target: Tensor) -> Tensor:
     return -(output * target).sum()
 
 
+def _logistic(output: Tensor, target: Tensor) -> Tensor:
+    from torch.nn.functional import softplus
+
+    return softplus(-output * target).sum()
+
+
 CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared_error": _squared_error,
     "half_squared_error": _half_squared_error,
     "linear": _linear,
+    "logistic": _logistic,
 }
 """Of outputs and targets, both (samples, outputs), summed over samples and outputs."""
 NAMES = ("cross_entropy", *CRITERIA)
@@ -42,7 +49,7 @@ def usual(task: str) -> str:
 
 def unit(criterion: str) -> str:
     """Of the data loss of one sample."""
-    return "nats" if criterion == "cross_entropy" else criterion.replace("_", " ")
+    return "nats" if criterion in ("cross_entropy", "logistic") else criterion.replace("_", " ")
 
 
 def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callable[[Tensor, Tensor], Tensor]:
@@ -54,10 +61,11 @@ def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callab
         criterion: cross_entropy (nats); the squared error ||output - target||^2 summed over outputs, or half of it
             (torch's mean squared error divides by the number of outputs too); linear, -<output, target>, whose gradient
             with respect to the outputs does not depend on them, as theories of initialisation ask (Yang et al. 2019).
-            The target of a class is its one-hot vector. None: cross-entropy for classes, the squared error for values.
+            The target of a class is its one-hot vector; logistic, log(1 + exp(-output target)), of targets that are
+            signs, 1 and -1. None: cross-entropy for classes, the squared error for values.
 
     Raises:
-        WrongInput: the cross-entropy of targets that are no classes.
+        WrongInput: the cross-entropy of targets that are no classes, the logistic loss of classes.
     """
     from torch import nn
 
@@ -67,6 +75,9 @@ def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callab
             raise WrongInput(f"optim.criterion=cross_entropy: these data have values as targets, not classes ({task})")
         cross_entropy: Any = nn.CrossEntropyLoss(reduction=reduction)
         return cross_entropy
+    if criterion == "logistic" and task == "classification":
+        told = "these data have classes; it takes signs, 1 and -1, as targets (data=gaussian_signs)"
+        raise WrongInput(f"optim.criterion=logistic: {told}")
     summed = CRITERIA[criterion]
 
     def loss(output: Tensor, target: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from probes.engine.probes import Probes
 from probes.engine.rates import Rates
 from probes.errors import ProbeError
 from probes.objective import Objective
-from probes.protocol import Probe
+from probes.protocol import MakesBatches, Probe
 from probes.schedule import ByProgress, Schedule
 from probes.statistics import in_domain_of
 
@@ -119,7 +119,7 @@ def build_probes(
                 every=_schedule(chosen, steps) if at is None else Schedule.of(at),
                 seed=config["seed"],
                 steps=steps if at is None else None,
-                batches={"fixed": fixed},
+                batches={"fixed": fixed, **_made_of(fixed, probes)},
                 dtype=torch.float64 if chosen["dtype"] == "float64" else None,
                 reuse_training_pass=True,
                 sink=sink,
@@ -187,6 +187,12 @@ def _schedule(chosen: Mapping[str, Any], steps: int) -> Schedule | ByProgress:
     if chosen["at"] is not None:
         return Schedule.of(chosen["at"])
     return SPACINGS[chosen["spacing"]](chosen["every"], steps)
+
+
+def _made_of(fixed: Batch, probes: Mapping[str, Probe]) -> dict[str, tuple[Any, Any]]:
+    """The batches that probes make of the fixed one, by name."""
+    makers = (probe for probe in probes.values() if isinstance(probe, MakesBatches))
+    return {name: batch for probe in makers for name, batch in probe.made_of(fixed.inputs, fixed.targets).items()}
 
 
 def _fixed_batch(data: Data, size: int) -> Batch:

@@ -23,12 +23,14 @@ _CONTENTS = {
     "Jacobian": "jacobian",
     "Landscape": "landscape",
     "Losses": "losses",
+    "Margins": "margins",
     "Domains": "domains",
     "Dynamics": "dynamics",
     "Gradients": "gradients",
     "InternalCovariateShift": "ics",
     "Representations": "representations",
     "Scaling": "scaling",
+    "Segments": "segments",
     "Shift": "shift",
     "Spectrum": "spectrum",
     "Theory": "theory",
@@ -46,6 +48,7 @@ _CONTENTS = {
     "Declaration": "protocol",
     "Field": "protocol",
     "Need": "protocol",
+    "MakesBatches": "protocol",
     "Probe": "protocol",
 }
 

@@ -27,6 +27,8 @@ class Loss(NamedTuple):
     """(weight_decay / 2) * sum of ||W||^2 over :func:`weight_matrices`, or by decays of their own; scalar."""
     output: Tensor
     """The network's output, (samples, outputs)."""
+    targets: Tensor
+    """What it was held against: (samples,) class indices or (samples, outputs) values."""
 
 
 class Decay(NamedTuple):
@@ -72,9 +74,9 @@ class Objective:
             output = forward(inputs)
         data_loss = scalar(self.data_loss(output, targets))
         if not self.penalised:
-            return Loss(data_loss, data_loss, torch.zeros_like(data_loss), output)
+            return Loss(data_loss, data_loss, torch.zeros_like(data_loss), output, targets)
         penalty = self.penalty([(network, "")], data_loss)
-        return Loss(data_loss + penalty, data_loss, penalty, output)
+        return Loss(data_loss + penalty, data_loss, penalty, output, targets)
 
     def within(self, network: nn.Module) -> AbstractContextManager[None]:
         """What ``network`` is run within where it trains."""

@@ -166,6 +166,21 @@ class Probe(Protocol):
         """Pure: reductions in, one tensor for each declared field out; no state between steps."""
 
 
+@runtime_checkable
+class MakesBatches(Protocol):
+    """What a probe may have besides: batches that are made of one, fixed once, of the training samples."""
+
+    def made_of(self, inputs: Any, targets: Any) -> Mapping[str, tuple[Any, Any]]:
+        """Name -> (inputs, targets), given to Probes under that name.
+
+        Args:
+            inputs, targets: of the fixed batch.
+
+        Raises:
+            ProbeError: it cannot be made of these.
+        """
+
+
 def layer_norms(values: Tensor, network: View, groups: Iterable[Sequence[str]]) -> Tensor:
     """(groups,): Euclidean norm over each group of parameters, from (parameters,) norms."""
     return layer_sums(values.square(), network, groups).sqrt()

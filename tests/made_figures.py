@@ -18,7 +18,13 @@ TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedu
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
-SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
+SCALARS += (
+    "margin_variation",
+    "margin_mean",
+    "sharpness_times_rate",
+    "gamma_small_share_of_all",
+    "curvature_along_gradient_times_rate",
+)
 LAYERED = (
     "variance_before_normalisation",
     "skew_before_normalisation",
@@ -33,6 +39,7 @@ LAYERED = (
 LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
+ON_SEGMENTS = ("sign_changes", "constant_sign_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
 THEORY += ("gamma_over_sigma_mean",)
@@ -156,6 +163,8 @@ class MadeUp:
         layered(*LAYERED, *OF_A_LAYER)
         for metric in OF_DOMAINS:
             add("some", metric, "fixed", "1", len(self.layers), layer=self.layers)
+        for metric in ON_SEGMENTS:
+            add("some", metric, "segments", "1", len(self.layers), layer=self.layers)
         add("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers)
         if self.depth:
             names = [*(f"fc{i + 1}" for i in range(self.depth)), "head"]

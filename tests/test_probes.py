@@ -20,6 +20,7 @@ from probes import (
     InternalCovariateShift,
     Landscape,
     Losses,
+    Margins,
     Objective,
     Probes,
     Representations,
@@ -46,6 +47,7 @@ def all_probes():
         "scaling": Scaling(),
         "shift": Shift(),
         "losses": Losses(batches=("train",)),
+        "margins": Margins(),
     }
 
 

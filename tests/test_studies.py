@@ -94,7 +94,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiments.run(small(folder, *two, "data.order=alternating"))
     deep = ["model=mlp", "model.widths=[8]", "model.initialisation=he", "data.subset=64", "data.test_subset=40"]
     deep += ["norm=batch", "optim.batch_size=16", "steps=2", "probes.every=1", "model.activation=sigmoid"]
-    deep += ["probes=[gradients,representations,dynamics,losses,biases,scaling,activations,jacobian]"]
+    deep += ["probes=[gradients,representations,dynamics,losses,biases,scaling,activations,jacobian,margins,segments]"]
     deep += ["probes.use.dynamics.units=true", "probes.use.dynamics.values=true"]
     deep += ["probes.use.representations.places=[output,before_normalisation]"]
     for depth, rate, seed in itertools.product((10, 11), (0.01, 0.1, 1.0), (0, 1)):  # of figures over depth

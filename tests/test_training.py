@@ -98,6 +98,11 @@ def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) 
     assert halved == pytest.approx(((output - values) ** 2).sum().item() / 10)
     picked = -sum(output[i, label].item() for i, label in enumerate(labels.tolist())) / 5
     assert data_loss("classification", "mean", "linear")(output, labels).item() == pytest.approx(picked)
+    signs = torch.tensor([[1.0, -1.0, 1.0]] * 5)
+    told = [
+        math.log1p(math.exp(-o * s)) for o, s in zip(output.flatten().tolist(), signs.flatten().tolist(), strict=True)
+    ]
+    assert data_loss("regression", "mean", "logistic")(output, signs).item() == pytest.approx(sum(told) / 5)
     path = experiments.run(small(tmp_path, "optim.criterion=half_squared_error", "optim.lr=0.01", "steps=20")).path
     told = records(path)
     assert told[-1]["values"]["data_loss"] < told[0]["values"]["data_loss"]
@@ -106,8 +111,9 @@ def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) 
     for wrong, line in {
         (
             "optim.criterion=mse",
-        ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, squared_error",
+        ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, logistic, squared_error",
         ("optim.criterion=cross_entropy", "data=gaussian", "model=deep_linear"): "have values as targets, not classes",
+        ("optim.criterion=logistic",): "these data have classes; it takes signs, 1 and -1, as targets",
     }.items():
         with pytest.raises(WrongInput, match=line):
             experiments.run(small(tmp_path, *wrong))

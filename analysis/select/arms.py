@@ -134,9 +134,9 @@ def known_and_norms(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         if (arm := of.get(run)) is None:
-            label, values = runs.label_of(run), [(key, runs.value(run, key)) for key in further]
+            label, values = runs.label_of(run), [(key, plain(runs.value(run, key))) for key in further]
             where = ((NORM, label), *values)
-            told = " ".join([label, *(f"{key.rpartition('.')[2]}={plain(value)}" for key, value in values)])
+            told = " ".join([label, *(f"{key.rpartition('.')[2]}={value}" for key, value in values)])
             arm = Arm(label if found.get(label, Arm(label, where)).where == where else told, where)
         found.setdefault(arm.name, arm)
     return list(found.values())

@@ -20,6 +20,7 @@ from probes.reductions.hessian import ExtremeEigenvalues, HessianReduction, Spec
 from probes.reductions.histogram import Histogram
 from probes.reductions.jacobian import SingularValues
 from probes.reductions.loss import LossParts
+from probes.reductions.margins import Margins
 from probes.reductions.moments import Moments
 from probes.reductions.normalisation import NormalisationTerms, TapCurvature
 from probes.reductions.parameters import NamedNorms, ParameterNorms, ParameterValues, UpdateNorms
@@ -39,6 +40,7 @@ from probes.reductions.reduction import (
 )
 from probes.reductions.representations import AbsoluteMeans, Geometry, MostPredicted, Shape, UnitNorms
 from probes.reductions.saturated import Dead, Saturated
+from probes.reductions.segments import SignChanges
 from probes.reductions.taps import TapGradient, TapGradientNorm, TapValues
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Histogram",
     "LossParts",
     "LossReduction",
+    "Margins",
     "Moments",
     "MostPredicted",
     "NamedNorms",
@@ -79,6 +82,7 @@ __all__ = [
     "Saturated",
     "SecondDerivative",
     "Shape",
+    "SignChanges",
     "SingularValues",
     "SpectralDensity",
     "StateReduction",

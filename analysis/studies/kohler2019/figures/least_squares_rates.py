@@ -67,7 +67,7 @@ def _columns(setting: Setting) -> list[Column]:
 def _training(setting: Setting) -> Panel:
     curves, rates = [], []
     for arm in setting.names:
-        own, rate = at_best_rate(setting.runs.only(setting.of[arm]), by=STEPS)
+        own, rate = at_best_rate(setting, arm, by=STEPS)
         if rate is not None:
             curves.append(curve(arm, own.records("data_loss", "train"), setting))
             rates.append(f"{arm} at {rate:g}")

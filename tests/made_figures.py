@@ -18,13 +18,7 @@ TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedu
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
-SCALARS += (
-    "margin_variation",
-    "margin_mean",
-    "sharpness_times_rate",
-    "gamma_small_share_of_all",
-    "curvature_along_gradient_times_rate",
-)
+SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
 LAYERED = (
     "skew_before_normalisation",
     "excess_kurtosis_before_normalisation",
@@ -38,6 +32,7 @@ LAYERED = (
 LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
+MARGINS = ("margin_variation", "margin_mean")
 ON_SEGMENTS = ("sign_changes", "constant_sign_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
@@ -148,8 +143,11 @@ class MadeUp:
         made += [layered(metric) for metric in LAYERED]
         made += [layered(metric) for metric in OF_A_LAYER]
         made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
-        made += [rows("some", m, "segments", "1", len(self.layers), layer=self.layers) for m in ON_SEGMENTS]
-        made.append(rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers))
+        saturated = rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers)
+        made += [saturated, *(saturated.assign(metric=m, batch="segments") for m in ON_SEGMENTS)]
+        made += [
+            made[0].assign(probe="some", metric=m) for m in MARGINS
+        ]  # no further draws, which would move all others
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
             made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))

@@ -145,9 +145,8 @@ class MadeUp:
         made += [rows("some", m, "fixed", "1", len(self.layers), layer=self.layers) for m in OF_DOMAINS]
         saturated = rows("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers)
         made += [saturated, *(saturated.assign(metric=m, batch="segments") for m in ON_SEGMENTS)]
-        made += [
-            made[0].assign(probe="some", metric=m) for m in MARGINS
-        ]  # no further draws, which would move all others
+        # no further draws for these, which would move all others
+        made += [made[0].assign(probe="some", metric=metric) for metric in MARGINS]
         if depth := self.depth:
             names = [*(f"fc{i + 1}" for i in range(depth)), "head"]
             made.append(rows("gradients", "gradient_norm", "train", "1", len(names), layer=names))

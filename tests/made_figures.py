@@ -18,13 +18,7 @@ TRAINED = {"optim": "sgd", "optim.lr": 0.1, "optim.batch_size": 8, "optim.schedu
 ALONG = ("landscape_loss", "gradient_difference", "effective_beta", "gradient_cosine")
 ALONG += tuple(f"{metric}_along_random_{i}" for metric in ALONG[:2] for i in range(2))
 SCALARS = ("gradient_norm", "effective_beta_limit_by_hessian")
-SCALARS += (
-    "margin_variation",
-    "margin_mean",
-    "sharpness_times_rate",
-    "gamma_small_share_of_all",
-    "curvature_along_gradient_times_rate",
-)
+SCALARS += ("sharpness_times_rate", "gamma_small_share_of_all", "curvature_along_gradient_times_rate")
 LAYERED = (
     "variance_before_normalisation",
     "skew_before_normalisation",
@@ -39,6 +33,7 @@ LAYERED = (
 LAYERED += ("running_mean_discrepancy", "running_deviation_discrepancy")
 OF_A_LAYER = ("bias_norm", "bias_gradient_share", "singular_value_largest")
 OF_DOMAINS = ("running_mean_position", "running_variance_share", "between_domains_share")
+MARGINS = ("margin_variation", "margin_mean")
 ON_SEGMENTS = ("sign_changes", "constant_sign_share")
 MOMENTS = ("mean_drift_since_last", "variance_drift_since_last")
 THEORY = ("scaling_term", "mean_term", "correlation_term", "activation_gradient_squared", "sigma_mean")
@@ -163,9 +158,11 @@ class MadeUp:
         layered(*LAYERED, *OF_A_LAYER)
         for metric in OF_DOMAINS:
             add("some", metric, "fixed", "1", len(self.layers), layer=self.layers)
-        for metric in ON_SEGMENTS:
-            add("some", metric, "segments", "1", len(self.layers), layer=self.layers)
         add("some", "saturated", "fixed", "fraction", len(self.layers), layer=self.layers)
+        # no further draws for these, which would move all others
+        saturated = made[-len(self.layers) :]
+        made.extend((step, "some", m, "segments", "1", *row[5:]) for m in ON_SEGMENTS for row in saturated)
+        made.extend((step, "some", metric, *made[0][3:]) for metric in MARGINS)
         if self.depth:
             names = [*(f"fc{i + 1}" for i in range(self.depth)), "head"]
             add("gradients", "gradient_norm", "train", "1", len(names), layer=names)

@@ -20,7 +20,6 @@ from probes import (
     InternalCovariateShift,
     Landscape,
     Losses,
-    Margins,
     Objective,
     Probes,
     Representations,
@@ -47,7 +46,6 @@ def all_probes():
         "scaling": Scaling(),
         "shift": Shift(),
         "losses": Losses(batches=("train",)),
-        "margins": Margins(),
     }
 
 

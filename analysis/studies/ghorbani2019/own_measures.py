@@ -16,6 +16,8 @@ RANK = 10
 HELD = "fixed, held statistics"
 """The fixed batch, the normalisations' statistics as constants."""
 WINDOWS: Mapping[str, Window] = {"equal loss": Levels(0.5, 0.1), "equal step": "all"}
+EARLY = Levels(2.0, 0.6)
+"""For a network that goes no lower."""
 
 
 def ratios(runs: Runs, batch: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting, known_and_others
-from analysis.studies.ghorbani2019.claims import BATCH, NONE, POPULATION
+from analysis.studies.ghorbani2019.claims import BATCH, NONE, POPULATION, RUNNING
 from analysis.studies.ghorbani2019.own_measures import HELD, RANK, ratios, shares
 
 TITLE = "Outliers of the Hessian's spectrum over training"
@@ -25,7 +25,8 @@ CAPTION = (
 )
 EXPECTED = (
     "Without BN the first eigenvalue stands further out (GH1) and the gradient lies in the span (GH2); with the "
-    "statistics held BN's outliers are back (GH3)."
+    "statistics held BN's outliers are back (GH3); trained by others than the batch's the gradient is there again "
+    "(GH4, GH5)."
 )
 
 
@@ -34,7 +35,7 @@ def compute(runs: Runs) -> Sheet:
     recording = set(ratios(runs, "fixed")["run"].astype(str))
     found = drawn_settings(
         runs,
-        arms=known_and_others(runs, (NONE, BATCH, POPULATION)),
+        arms=known_and_others(runs, (NONE, BATCH, POPULATION, RUNNING)),
         where=lambda setting: bool(recording & set(setting.runs.each.index)),
     )
     columns = [

@@ -13,7 +13,7 @@ from analysis.drawing.rows import TRAINING_LOSS
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
-from analysis.select import Setting, known_and_others
+from analysis.select import Setting, known_and_norms
 from analysis.studies.ghorbani2019.claims import BATCH, NONE, POPULATION, RUNNING
 from analysis.studies.ghorbani2019.own_measures import HELD, RANK, ratios, shares
 
@@ -35,7 +35,7 @@ def compute(runs: Runs) -> Sheet:
     recording = set(ratios(runs, "fixed")["run"].astype(str))
     found = drawn_settings(
         runs,
-        arms=known_and_others(runs, (NONE, BATCH, POPULATION, RUNNING)),
+        arms=known_and_norms(runs, (NONE, BATCH, POPULATION, RUNNING)),
         where=lambda setting: bool(recording & set(setting.runs.each.index)),
     )
     columns = [

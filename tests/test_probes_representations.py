@@ -218,6 +218,11 @@ def test_the_stream_is_what_leaves_each_residual_block(norm, branch):
         mine = [found[f"{metric}_stream.train"][i - 1].item() for metric in MEASURES]
         mine += found["cosine_share_above_stream.train"][i - 1].tolist()
         assert mine == pytest.approx(by_pairs(sums[i]), rel=1e-8), i
+    some = Representations(places=("stream",), layers=(names[1], "block3.branch.layer1"))
+    fields = build(network, Objective(CROSS_ENTROPY), {"r": some}, example=batch).fields()["r"]
+    assert (
+        fields["second_moment_stream.train"]["layer"] == names[1:2]
+    )  # with the last layer of no block there is no sum
 
 
 def test_a_network_without_sums_has_no_stream():

@@ -107,12 +107,18 @@ def test_what_is_not_recorded_at_step_0_is_not_known_to_be_finite() -> None:
     assert math.isnan(own_measures.starts_finite().of(runs)["a"])
 
 
-LOSSES = {0: (0.4, 0.51, 3.0), 1: (0.6, 0.7, math.inf), 2: (0.1, 0.2, 0.49), 3: (0.1, 0.2, None)}
+LOSSES = {
+    0: (0.4, 0.51, 3.0),
+    1: (0.6, 0.7, math.inf),
+    2: (0.1, 0.2, 0.49),
+    3: (0.1, 0.2, None),
+    4: (0.1, 0.2, math.nan),
+}
 RATES = (0.01, 0.1, 1.0)
 
 
 def over_rates() -> Runs:
-    """Seeds over three rates; infinite: diverged; None: not run."""
+    """Seeds over three rates; infinite: diverged; None: not run; NaN: run, and nothing recorded."""
     rows, trained, facts = [], {}, {}
     for seed, losses in LOSSES.items():
         for rate, loss in zip(RATES, losses, strict=True):
@@ -123,14 +129,15 @@ def over_rates() -> Runs:
             facts[run] = {"seed": seed}
             if math.isinf(loss):
                 facts[run] |= {"state": "diverged", "diverged_at": 3.0}
-            rows += [row(run, step, "data_loss", 9.0 if step < 108 else loss) for step in range(0, 120, 4)]
+            steps = range(0, 0 if math.isnan(loss) else 120, 4)
+            rows += [row(run, step, "data_loss", 9.0 if step < 108 else loss) for step in steps]
     return made(rows, trained, facts)
 
 
 def test_rates_that_train_are_counted_and_a_seed_that_lacks_one_is_not() -> None:
     runs = over_rates()
     found = own_measures.rates_that_train(LOSS, RATE, 0.5).by_seed(runs, grid_of(runs, (RATE,)))
-    assert found["number"].tolist() == pytest.approx([1, 0, 3, math.nan], nan_ok=True)
+    assert found["number"].tolist() == pytest.approx([1, 0, 3, math.nan, math.nan], nan_ok=True)
     assert found["low"].equals(found["number"])
     assert found["high"].equals(found["number"])
 
@@ -138,7 +145,7 @@ def test_rates_that_train_are_counted_and_a_seed_that_lacks_one_is_not() -> None
 def test_at_every_rate_is_the_least() -> None:
     runs = over_rates()
     found = own_measures.at_every(LOSS, RATE).by_seed(runs, grid_of(runs, (RATE,)))
-    assert found["number"].tolist() == pytest.approx([0.4, 0.6, 0.1, math.nan], nan_ok=True)
+    assert found["number"].tolist() == pytest.approx([0.4, 0.6, 0.1, math.nan, math.nan], nan_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------- arms and figures

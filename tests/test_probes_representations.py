@@ -225,10 +225,21 @@ def test_the_stream_is_what_leaves_each_residual_block(norm, branch):
     )  # with the last layer of no block there is no sum
 
 
-def test_a_network_without_sums_has_no_stream():
-    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+class Functional(nn.Module):
+    """Its activation is a function, of one layer's output alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.two(torch.relu(self.one(x)) * 0.5)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), Functional])
+def test_a_network_without_sums_has_no_stream(make):
     batch = (torch.randn(6, 3), torch.randint(2, (6,)))
     probe = Representations(places=("stream", "output"))
-    fields = build(network, Objective(CROSS_ENTROPY), {"r": probe}, example=batch).fields()["r"]
+    fields = build(make(), Objective(CROSS_ENTROPY), {"r": probe}, example=batch).fields()["r"]
     assert not [key for key in fields if "stream" in key]
     assert "second_moment_output.train" in fields

@@ -107,6 +107,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for other in ("data.standardise=centred", "model.placement=after", "model.norm_at=output"):
         for rate in (0.01, 0.1, 1):
             experiments.run(small(folder, *over, other, f"optim.lr={rate}"))
+    residual = ["model=residual_mlp", "model.width=8", "model.blocks=3", *over[2:], "probes=[representations]"]
+    for rate in (0.01, 0.1, 1):
+        experiments.run(small(folder, *residual, "probes.use.representations.places=[stream]", f"optim.lr={rate}"))
     return folder
 
 

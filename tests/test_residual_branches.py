@@ -13,6 +13,7 @@ import yaml
 import experiments
 from analysis.across import grid_of
 from analysis.runs import Runs
+from analysis.select import known_and_norms
 from analysis.standard import LOSS
 from analysis.studies.desmith2020 import claims, own_measures
 from analysis.studies.desmith2020.figures import rates_by_branch, residual_stream
@@ -223,3 +224,12 @@ def test_undone_branches_are_a_half_of_the_stream_and_plain_ones_ever_less() -> 
     undone, plain = shares_of_branches("undone"), shares_of_branches("plain")
     assert undone == pytest.approx({5: 0.5, 40: 0.5}, abs=0.1)
     assert plain == pytest.approx({5: 1 / 6, 40: 1 / 41}, rel=0.3)
+
+
+def test_a_network_without_branches_that_comes_first_leaves_the_arms_their_names() -> None:
+    trained: dict[str, Any] = {"a": {**BASE, "model": "mlp"}, "z": {**BASE, "model": "mlp", "norm": "layer"}}
+    trained |= {"b": {**BASE, **dict(claims.BATCH.where), "model": "residual_mlp", "model.alpha": 0.0}}
+    arms = known_and_norms(made([row("a", 0, "m", 1.0)], trained), claims.ARMS)
+    assert claims.BATCH in arms
+    found = {arm.name: arm.runs(made([row("a", 0, "m", 1.0)], trained)) for arm in arms}
+    assert found == {"batch branch=none alpha=none": ["a"], "layer": ["z"], "batch": ["b"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 import textwrap
@@ -12,10 +13,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from analysis.explanations import COUNTED, Results
 from analysis.files import replace
 from analysis.scoreboard import MARKS, short
+from analysis.small import with_palette
 from analysis.studies import Study
 from analysis.style import house
 
@@ -35,10 +39,12 @@ PER_ROW = 22
 
 def write_tiles(found: Sequence[Study], results: Results, path: Path) -> Path:
     """Draws it to `path`, a PNG that names what it was drawn from (`drawn_from`)."""
+    drawn, told = io.BytesIO(), PngInfo()
     with house():
-        figure = draw(found, results)
-        metadata = {"Software": None, "Description": drawn_from(found, results)}
-        return replace(path, lambda place: figure.savefig(place, format="png", dpi=DOTS_PER_INCH, metadata=metadata))
+        draw(found, results).savefig(drawn, format="png", dpi=DOTS_PER_INCH)
+    picture = Image.open(io.BytesIO(with_palette(drawn.getvalue())))
+    told.add_text("Description", drawn_from(found, results))  # a palette keeps no words
+    return replace(path, lambda place: picture.save(place, format="png", optimize=True, pnginfo=told))
 
 
 def drawn_from(found: Sequence[Study], results: Results) -> str:

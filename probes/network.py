@@ -46,6 +46,8 @@ class Leaf:
     """Its place in the program, of an ordered network."""
     seen: bool = True
     """Whether its output can be read."""
+    joins: bool = False
+    """Whether it is a function of what several steps put out and of no parameter: the sum of a residual block."""
 
     @property
     def units(self) -> int:

@@ -15,7 +15,7 @@ from probes.protocol import At, Declaration, Field, Need, group_sums
 from probes.reductions import AbsoluteMeans, Geometry, Moments, MostPredicted, ParameterValues, Shape, UnitNorms
 from probes.reductions.representations import MEASURES
 
-_PLACES = ("before_normalisation", "after_normalisation", "after_activation", "output")
+_PLACES = ("before_normalisation", "after_normalisation", "after_activation", "output", "stream")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Representations:
 
     Of the samples as vectors (the columns of H): h-rank, also of H less the mean sample, stable rank, orthogonality
     gap, pairwise cosines (mean, the same without the sample of the largest norm, share above each threshold), that
-    sample's share of the energy; of the units over the batch: |skew| and |excess kurtosis|, averaged (see
-    :class:`probes.reductions.Geometry` and :class:`~probes.reductions.Shape`).
+    sample's share of the energy, second moment; of the units over the batch: |skew| and |excess kurtosis|, averaged
+    (see :class:`probes.reductions.Geometry` and :class:`~probes.reductions.Shape`).
 
     ``hyperplane_distance``: mean distance, in the space of a layer's inputs, from a sample (of a convolution: a patch)
     to the hyperplane on which what leaves the unit's normalisation is 0, |z| sqrt(var + eps) / (|gamma| ||w||),
@@ -38,7 +38,8 @@ class Representations:
         layers: names; None for all.
         batches: names of batches; "train" is the step's own, others are given to Probes.
         places: of a layer, where samples are looked at: before_normalisation, after_normalisation, after_activation, or
-            output, whichever of these and of what the weights put out comes last.
+            output, whichever of these and of what the weights put out comes last; or stream, the sum in which the
+            residual block ends whose last layer it is (De & Smith 2020), with a row for each sum.
         samples: the first so many of a batch are compared with each other; None: all of them.
         thresholds: of the cosines, ascending, in (-1, 1).
         every: measure at every that-many-th step of the base schedule.
@@ -71,6 +72,8 @@ class Representations:
 
     def _taps(self, network: View, place: str) -> dict[str, str]:
         """layer -> tap."""
+        if place == "stream":
+            return self._sums(network)
         found = {}
         for layer in network.select(self.layers):
             taps = {
@@ -85,6 +88,18 @@ class Representations:
             tap = max(there, key=order.index, default=None) if place == "output" else taps[place]
             if tap is not None:
                 found[layer.name] = tap
+        return found
+
+    def _sums(self, network: View) -> dict[str, str]:
+        """The last layer before each sum -> the sum's tap; of several sums after one layer the first."""
+        chosen = {layer.name for layer in network.select(self.layers)}
+        places = {leaf.tap: place for place, leaf in enumerate(network.leaves)}
+        own = [(places[leaf.tap], x.name) for x in network.layers if (leaf := network.weight_leaf(x)) is not None]
+        found: dict[str, str] = {}
+        for place, leaf in enumerate(network.leaves):
+            before = [name for at, name in own if at < place]
+            if leaf.joins and leaf.seen and before and before[-1] in chosen:
+                found.setdefault(before[-1], leaf.tap)
         return found
 
     def _geometry(self, batch: str, tap: str) -> Need:
@@ -127,7 +142,10 @@ class Representations:
                     needs += [self._geometry(batch, tap), Need(batch, Before(), Shape(tap))]
                 for metric, reference in _REFERENCES.items():
                     key = f"{metric}_{place}"
-                    fields[f"{key}.{batch}"] = Field(key, "1", reference, batch, "before", dims=("layer",), layer=names)
+                    unit = "activation^2" if metric == "second_moment" else "1"
+                    fields[f"{key}.{batch}"] = Field(
+                        key, unit, reference, batch, "before", dims=("layer",), layer=names
+                    )
                 if self.thresholds:
                     key = f"cosine_share_above_{place}"
                     fields[f"{key}.{batch}"] = Field(
@@ -200,6 +218,7 @@ _REFERENCES = {
     "cosine_mean": "Yang et al. 2019; mean over pairs of samples",
     "cosine_mean_without_largest": "Nachum et al. 2024; without the sample of the largest norm",
     "largest_sample_share": "Nachum et al. 2024; of ||H||_F^2",
+    "second_moment": "De & Smith 2020: of all units and samples, the mean left in",
     "skew": "absolute, averaged over units that vary",
     "excess_kurtosis": "absolute, averaged over units that vary; 0 for a Gaussian",
 }

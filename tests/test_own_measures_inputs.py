@@ -202,3 +202,17 @@ def test_a_normalisation_in_two_places_is_two_arms() -> None:
             assert drawn == {"batch (before activation)": [2.0, 2.0], "batch (after activation)": [4.0, 4.0]}
     only = {run: values for run, values in trained.items() if run.startswith("after")}
     assert placements.compute(made([r for r in rows if r["run"] in only], only)).empty
+
+
+def test_beside_a_network_that_has_no_places_no_run_is_of_two_arms() -> None:
+    rows, trained, facts = [], {}, {}
+    for place in ("before", "after", None):
+        for rate in (0.1, 0.2):
+            run = f"{place}-{rate}"
+            trained[run] = {**BASE, "optim.lr": rate}
+            trained[run] |= {"model": "residual_mlp"} if place is None else {"model": "mlp", "model.placement": place}
+            facts[run] = {"seed": 0}
+            rows += [row(run, step, metric, 0.5) for step in (0, 1) for metric in ("data_loss", "accuracy")]
+    (column,) = placements.compute(made(rows, trained, facts)).columns
+    assert column.setting.names == ["batch (before activation)", "batch (after activation)"]
+    assert column.setting.counts == {"batch (before activation)": 2, "batch (after activation)": 2}

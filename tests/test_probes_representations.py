@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.data.batches import DataSpec
+from experiments.models import build_model
 from probes import Objective, ProbeError, Representations
 from probes.reductions import Geometry, Shape
 from probes.reductions.representations import MEASURES
@@ -16,6 +18,7 @@ from tests import slow_twins as twin
 from tests.test_probes import CROSS_ENTROPY, build
 from tests.test_probes_values import by_unit, one_step, taps_by_hooks
 
+DIGITS = DataSpec((1, 8, 8), 3, "classification")
 THRESHOLDS = (-0.2, 0.0, 0.3)
 
 
@@ -40,6 +43,7 @@ def by_pairs(samples):
         h_rank(h), h_rank(centred), stable_rank(h),
         float(torch.linalg.matrix_norm(h.T @ h / total - torch.eye(n, dtype=h.dtype) / n)),
         sum(cosine.values()) / len(cosine), sum(rest) / len(rest), max(energies) / sum(energies),
+        sum(float(value) ** 2 for v in samples for value in v) / sum(len(v) for v in samples),
         *(sum(value > level for value in cosine.values()) / len(cosine) for level in THRESHOLDS),
     ]  # fmt: skip
 
@@ -94,7 +98,8 @@ def test_nearly_equal_samples_keep_what_tells_them_apart_in_single_precision():
 
 def test_a_signal_that_vanishes_or_overflows():
     small = Geometry("tap", None, ()).reduce(drawn(5, 4).float() * 1e-16)
-    assert small.tolist() == pytest.approx(by_pairs(drawn(5, 4))[: len(MEASURES)], rel=1e-3)
+    *shapes, second_moment = by_pairs(drawn(5, 4))[: len(MEASURES)]
+    assert small.tolist() == pytest.approx([*shapes, second_moment * 1e-32], rel=1e-3, abs=0)
     for broken in (math.inf, math.nan):
         values = drawn(5, 4)
         values[2, 1] = broken
@@ -187,3 +192,54 @@ def test_no_pass_is_added():
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ProbeError, match=message):
         Representations(**options)
+
+
+@pytest.mark.parametrize("branch", ["plain", "skipinit", "undone"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_the_stream_is_what_leaves_each_residual_block(norm, branch):
+    options = {"name": "residual_mlp", "width": 6, "blocks": 3, "layers_per_block": 2, "branch": branch, "alpha": 0.3}
+    network = build_model(options, {"name": norm}, DIGITS, 1).double()
+    batch = (drawn(9, 1, 8, 8), torch.arange(9) % 3)
+    sums = {}
+    handles = [
+        network.get_submodule(f"block{i}").register_forward_hook(lambda m, x, y, i=i: sums.update({i: y.detach()}))
+        for i in (1, 2, 3)
+    ]
+    network.train()(batch[0])
+    for handle in handles:
+        handle.remove()
+    probe = Representations(places=("stream", "output"), samples=None, thresholds=THRESHOLDS)
+    engine, values = one_step(network, {"r": probe}, batch=batch, lr=0.0)
+    found, fields = values["r"], engine.fields()["r"]
+    names = [f"block{i}.branch.layer2" for i in (1, 2, 3)]
+    assert fields["second_moment_stream.train"]["layer"] == names
+    assert fields["second_moment_stream.train"]["unit"] == "activation^2"
+    for i in (1, 2, 3):
+        mine = [found[f"{metric}_stream.train"][i - 1].item() for metric in MEASURES]
+        mine += found["cosine_share_above_stream.train"][i - 1].tolist()
+        assert mine == pytest.approx(by_pairs(sums[i]), rel=1e-8), i
+    some = Representations(places=("stream",), layers=(names[1], "block3.branch.layer1"))
+    fields = build(network, Objective(CROSS_ENTROPY), {"r": some}, example=batch).fields()["r"]
+    assert (
+        fields["second_moment_stream.train"]["layer"] == names[1:2]
+    )  # with the last layer of no block there is no sum
+
+
+class Functional(nn.Module):
+    """Its activation is a function, of one layer's output alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.two(torch.relu(self.one(x)) * 0.5)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), Functional])
+def test_a_network_without_sums_has_no_stream(make):
+    batch = (torch.randn(6, 3), torch.randint(2, (6,)))
+    probe = Representations(places=("stream", "output"))
+    fields = build(make(), Objective(CROSS_ENTROPY), {"r": probe}, example=batch).fields()["r"]
+    assert not [key for key in fields if "stream" in key]
+    assert "second_moment_output.train" in fields

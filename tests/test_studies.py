@@ -87,6 +87,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = ["model=vgg_small", "model.width=0.125", "data.subset=64", "data.test_subset=40"]
         experiments.run(small(folder, *network, "optim.batch_size=16", "steps=2", *PROBED, *overrides))
     looked_at = ["probes=[spectrum,dynamics,ics,shift,affine]", "probes.every=1", "optim.criterion=half_squared_error"]
+    for name, further in (("of_fixed", ""), ("held", ", statistics: held")):  # the Hessian of a fixed batch
+        looked_at.append(f"+probes.use.{name}={{name: spectrum, file: null, batch: fixed, largest: 10{further}}}")
     experiments.run(small(folder, "norm=batch", "steps=2", *looked_at))
     two = ["data=two_domains", "norm=batch", "model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40"]
     two += ["optim.batch_size=16", "steps=2", "probes=domains", "probes.every=1", "probes.fixed_batch=32"]
@@ -105,6 +107,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for other in ("data.standardise=centred", "model.placement=after", "model.norm_at=output"):
         for rate in (0.01, 0.1, 1):
             experiments.run(small(folder, *over, other, f"optim.lr={rate}"))
+    residual = ["model=residual_mlp", "model.width=8", "model.blocks=3", *over[2:], "probes=[representations]"]
+    for rate in (0.01, 0.1, 1):
+        experiments.run(small(folder, *residual, "probes.use.representations.places=[stream]", f"optim.lr={rate}"))
     return folder
 
 

@@ -131,13 +131,15 @@ def known_and_norms(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
     """
     of = {run: arm for arm in known for run in arm.runs(runs)}
     further = dict.fromkeys(key for arm in known for key in arm.keys if key.partition(".")[0] != NORM)
+    named = {arm.name: arm for arm in of.values()}
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         if (arm := of.get(run)) is None:
             label, values = runs.label_of(run), [(key, plain(runs.value(run, key))) for key in further]
             where = ((NORM, label), *values)
             told = " ".join([label, *(f"{key.rpartition('.')[2]}={value}" for key, value in values)])
-            arm = Arm(label if found.get(label, Arm(label, where)).where == where else told, where)
+            arm = Arm(label if named.get(label, Arm(label, where)).where == where else told, where)
+            named.setdefault(arm.name, arm)
         found.setdefault(arm.name, arm)
     return list(found.values())
 

@@ -98,7 +98,8 @@ class Flow:
                 if self.before[tap].endswith(ENTERS):
                     found.append(Leaf(self.before[tap], None, "other", shape, 0, axis=axis, step=node.step))
             used = tuple(node.parameters)
-            found.append(Leaf(tap, node.module, kind, shape, node.operations, used, axis, node.step, seen))
+            joins = node.module is None and not used and len(node.sources) > 1
+            found.append(Leaf(tap, node.module, kind, shape, node.operations, used, axis, node.step, seen, joins))
         return tuple(dataclasses.replace(leaf, axis=axes.get(leaf.tap, leaf.axis)) for leaf in found)
 
     # ---- layers

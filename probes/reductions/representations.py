@@ -23,18 +23,19 @@ MEASURES = (
     "cosine_mean",
     "cosine_mean_without_largest",
     "largest_sample_share",
+    "second_moment",
 )
 
 
 @dataclass(frozen=True)
 class Geometry(TapReduction):
-    """(7 + thresholds,) of the first ``samples`` samples of a tap, each flattened to one vector, a column of H.
+    """(8 + thresholds,) of the first ``samples`` samples of a tap, each flattened to one vector, a column of H.
 
     :data:`MEASURES` in their order, then for each of ``thresholds`` the share of pairs whose cosine is above it. With
     G = H^T H and n samples: h-rank tr(G)^2 / ||G||_F^2 (Daneshmand et al. 2020), of H as it is and of H less the mean
     sample; stable rank tr(G) / lambda_1(G); orthogonality gap ||G / tr(G) - I/n||_F (Daneshmand et al. 2021);
-    mean cosine of the pairs, and of those without the sample of the largest norm; that one's share of tr(G). Samples
-    that are 0 have no cosine and are left out of it.
+    mean cosine of the pairs, and of those without the sample of the largest norm; that one's share of tr(G); second
+    moment, tr(G) over n and the length of a vector. Samples that are 0 have no cosine and are left out of it.
     """
 
     samples: int | None
@@ -52,7 +53,8 @@ class Geometry(TapReduction):
             cross += centred @ mean
             mean_squared += mean.square().sum()
         energy = rows.square().sum(1, dtype=torch.float64)
-        return _described(gram[None], cross[None], mean_squared[None], energy[None], self.thresholds)[0]
+        features = rows.shape[1]
+        return _described(gram[None], cross[None], mean_squared[None], energy[None], features, self.thresholds)[0]
 
     def alike(self) -> Hashable | None:
         """See :class:`TapReduction`."""
@@ -72,7 +74,7 @@ class Geometry(TapReduction):
             centred = columns - mean
             cross = (centred.mT @ mean)[..., 0]
             energy = columns.square().sum(1, dtype=torch.float64)
-            answers = _described(centred.mT @ centred, cross, mean.square().sum((1, 2)), energy, thresholds)
+            answers = _described(centred.mT @ centred, cross, mean.square().sum((1, 2)), energy, features, thresholds)
             found.update(zip(which, answers, strict=True))
         return [found[i] for i in range(len(members))]
 
@@ -90,9 +92,9 @@ class Geometry(TapReduction):
 
 
 def _described(
-    centred: Tensor, cross: Tensor, mean_squared: Tensor, energy: Tensor, thresholds: Sequence[float]
+    centred: Tensor, cross: Tensor, mean_squared: Tensor, energy: Tensor, features: int, thresholds: Sequence[float]
 ) -> Tensor:
-    """(matrices, 7 + thresholds): what :class:`Geometry` answers.
+    """(matrices, 8 + thresholds): what :class:`Geometry` answers.
 
     The products of the samples as they are come from the centred ones by adding, since the other way round nothing
     would be left where all samples are nearly alike.
@@ -102,6 +104,7 @@ def _described(
         cross: (matrices, n), products of these with the mean.
         mean_squared: (matrices,), squared norm of the mean.
         energy: (matrices, n), squared norms of the samples; exactly 0 for one that is.
+        features: length of a sample.
         thresholds: of the cosines.
     """
     kind, centred, cross = centred.dtype, centred.double(), cross.double()
@@ -129,7 +132,7 @@ def _described(
         absent = n * n - pairs if threshold < 0 else 0
         above.append(((cosines > threshold).sum((1, 2)) - absent) / pairs)
     measures = [*ranks, gap.square().sum((1, 2)).sqrt(), sums / pairs]
-    measures += [rest / ((count - 1) * (count - 2)), energy.amax(1) / total]
+    measures += [rest / ((count - 1) * (count - 2)), energy.amax(1) / total, total / (n * features)]
     return torch.stack([*measures, *above], 1)
 
 

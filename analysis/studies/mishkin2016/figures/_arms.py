@@ -14,5 +14,5 @@ def arms(runs: Runs) -> list[Arm]:
     for run in runs.each.index:
         norm, place = runs.label_of(run), runs.value(run, PLACE)
         name = norm if place is None else f"{norm} ({plain(place)} activation)"
-        found.setdefault(name, Arm.of(name, {NORM: norm} if name == norm else {NORM: norm, PLACE: place}))
+        found.setdefault(name, Arm.of(name, {NORM: norm, PLACE: place}))  # None is a place: no run is of two arms
     return list(found.values())

@@ -39,7 +39,7 @@ def compute(runs: Runs) -> Sheet:
 
 
 def _panels(runs: Runs, setting: Setting) -> tuple[tuple[Panel, ...], str]:
-    norms = of_setting(runs.records("gradient_norm"), setting)
+    norms = of_setting(runs.records("gradient_norm", "train"), setting)
     norms = norms[norms["layer"].isna()]
     made = [panel("gradient norm ‖g‖", setting, unit=unit_of(norms), scale="log", curves=curves(norms, setting))]
     difference, told = step_lengths(runs, "gradient_difference", setting)

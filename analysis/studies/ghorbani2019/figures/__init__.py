@@ -1,0 +1,1 @@
+"""Figures of Ghorbani, Krishnan & Xiao (2019)."""

@@ -147,8 +147,8 @@ def test_every_experiment_runs_three_steps(
             "model.width=0.125",
             "optim.batch_size=16",
             "probes.fixed_batch=16",
-            "probes.use.landscape.multiples=[1.0]",
         ]
+        overrides += ["probes.use.landscape.multiples=[1.0]"] * ("landscape" in config.probes.use)
     if config.model.name == "mlp":
         overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
     if config.model.name == "vgg11":

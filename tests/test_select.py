@@ -177,7 +177,7 @@ def test_arms_by_a_key_whose_values_are_lists() -> None:
     runs = runs_of({"optim.groups": []}, {"optim.groups": decayed})
     assert shapes(runs, arms_by(runs, ("optim.groups",))) == [{"[]": 3, plain(decayed): 3}]
     known = [Arm.of("decayed", {"norm": "batch", "optim.groups": decayed})]
-    assert shapes(runs, known_and_norms(runs, known)) == [{"batch groups=[]": 3, "decayed": 3}]
+    assert shapes(runs, known_and_norms(runs, known)) == [{"batch": 3, "decayed": 3}]
 
 
 def test_a_groups_name_as_an_arm_takes_the_options_that_only_one_has() -> None:

@@ -8,6 +8,9 @@
 3. VGG-16 with BN at full width, batches of 128 images of 32 x 32: plain steps for a quarter of the time that is left
    (and ten probed ones), steps a second, and the greatest memory that torch held, of plain and of probed steps.
 
+All of it by deterministic algorithms and without TF32. Probes: those of `probing_cost.py`, and `spectrum`. Parts begin,
+and the invariants of further normalisations, while there are minutes left.
+
 Everything is written to one JSON file, with the device, torch, and the seconds that each part took; a part for which no
 time was left is named there under "left out". Exit code 1 where an invariant does not hold. ``--device cpu --quick``
 tries the script itself, on small networks.
@@ -28,8 +31,10 @@ import torch
 from probing_cost import PROBES, cost, finish, seconds, setting
 
 from experiments.runtime import runtime
+from probes.errors import ProbeError
 
 NORMS = ("none", "batch", "noisy_batch", "l1", "l2", "linf", "layer", "group", "instance", "weight", "batch_renorm")
+FAR = "relative error of the loss and the gradient norm"
 EXACT: Mapping[str, Any] = {"deterministic": True, "tf32": False}
 SMALL = ["data=digits", "model=vgg_small", "optim.batch_size=32", "probes.fixed_batch=32"]
 TINY = [*SMALL, "model.width=0.25"]
@@ -54,22 +59,33 @@ def first_step(overrides: list[str], norm: str, device: torch.device) -> tuple[f
     return loss.item(), torch.sqrt(sum((g.double() ** 2).sum() for g in gradients)).item()  # type: ignore[arg-type]
 
 
-def invariants(device: torch.device, overrides: list[str], norms: tuple[str, ...], probes: list[str]) -> dict[str, Any]:
-    """For each normalisation: what became of each probe, and how far the first step is from the CPU's."""
+def invariants(
+    device: torch.device,
+    overrides: list[str],
+    norms: tuple[str, ...],
+    probes: list[str],
+    left: Callable[[], bool] = lambda: True,
+) -> dict[str, Any]:
+    """For each normalisation, while time is ``left``: what became of each probe, and how far the first step is from the
+    CPU's.
+    """
     found: dict[str, Any] = {}
     for norm in norms:
+        if not left():
+            found[norm] = {"same bits with": {}, FAR: [], "left out": True}
+            continue
         plain = state_after(overrides, None, norm, device)
         held: dict[str, Any] = {}
         for probe in probes:
             try:
                 probed = state_after(overrides, probe, norm, device)
-            except ValueError as error:  # a probe that this network has nothing for says so
+            except ProbeError as error:  # a probe that this network has nothing for says so
                 held[probe] = f"refused: {str(error).splitlines()[0]}"
                 continue
             held[probe] = all(torch.equal(plain[name], probed[name]) for name in plain)
         here, there = (first_step(overrides, norm, where) for where in (device, torch.device("cpu")))
         errors = [abs(a - b) / abs(b) for a, b in zip(here, there, strict=True)]
-        found[norm] = {"same bits with": held, "relative error of the loss and the gradient norm": errors}
+        found[norm] = {"same bits with": held, FAR: errors}
     return found
 
 
@@ -80,7 +96,7 @@ def failures(found: Mapping[str, Any]) -> list[str]:
         failed += [
             f"{norm}: {probe} disturbs training" for probe, held in row["same bits with"].items() if held is False
         ]
-        errors = row["relative error of the loss and the gradient norm"]
+        errors = row[FAR]
         failed += [f"{norm}: {error:.1e} from the CPU" for error in errors if not error <= AGREE]
     return failed
 
@@ -114,6 +130,7 @@ def full_width(device: torch.device, overrides: list[str], budget: float) -> dic
         seconds(training, 10, plain=True)
         done += 10
     each, plain_memory = (time.perf_counter() - begun) / max(done, 1), held(device)
+    seconds(training, 1, plain=False)  # what is done once is not counted
     probed = seconds(training, 10, plain=False)
     return {
         "plain steps": done,
@@ -146,11 +163,12 @@ def main() -> int:
         return arguments.minutes * 60 - (time.perf_counter() - begun)
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    found: dict[str, Any] = {"device": name, "torch": torch.__version__, "quick": quick, "seconds": {}, "left out": []}
+    found: dict[str, Any] = {"device": name, "torch": torch.__version__, "quick": quick, "numerics": dict(EXACT)}
+    found |= {"seconds": {}, "left out": []}
     norms, probes = (("none", "batch"), ["gradients", "ics", "landscape"]) if quick else (NORMS, [*PROBES, "spectrum"])
     vgg = [*IMAGES, f"model={'vgg11' if quick else 'vgg16'}", *(["model.width=0.0625"] if quick else [])]
     parts: dict[str, Callable[[], Any]] = {
-        "invariants": lambda: invariants(device, TINY if quick else SMALL, norms, probes),
+        "invariants": lambda: invariants(device, TINY if quick else SMALL, norms, probes, lambda: left() > 0),
         "cost of each probe, small network": lambda: ratios(
             device, SMALL, probes[: 2 if quick else None], 2 if quick else 5
         ),
@@ -170,7 +188,10 @@ def main() -> int:
             found["seconds"][part] = time.perf_counter() - start
             arguments.out.write_text(json.dumps(found, indent=2) + "\n")
             print(f"{part}: {found['seconds'][part]:.0f} s", flush=True)
-    failed = failures(found.get("invariants", {}))
+    checked = found.get("invariants", {})
+    found["left out"] += [f"invariants: {norm}" for norm, row in checked.items() if row.get("left out")]
+    arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+    failed = failures(checked) + ["nothing was checked"] * (not any(row["same bits with"] for row in checked.values()))
     for line in itertools.chain(failed, (f"left out, for want of time: {part}" for part in found["left out"])):
         print(line)
     print(arguments.out.resolve())

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from experiments.criteria import data_loss
+from experiments.criteria import check_targets, data_loss
 from experiments.data import Data
 from experiments.defaults import GROUPS
 from experiments.evaluations import PARTS, build_evaluations
@@ -86,6 +86,7 @@ def build_training(
     optimiser = build_optimiser(network, optim, parameters)
     factors = regroup(optimiser, network, groups, float(optim["lr"]))
     task_loss = data_loss(data.spec.task, optim["loss"], optim["criterion"])
+    check_targets(optim["criterion"], data.batch(0).targets)
     population = data.training_inputs() if asks_for_population(network) else None
     objective = Objective(task_loss, optim["weight_decay"], decays(groups), population)
     learning_rate = learning_rate_schedule(

@@ -52,6 +52,14 @@ def unit(criterion: str) -> str:
     return "nats" if criterion in ("cross_entropy", "logistic") else criterion.replace("_", " ")
 
 
+def check_targets(criterion: str | None, targets: Tensor) -> None:
+    """Raises WrongInput for targets that the criterion is not for, though they are values as it takes them."""
+    if criterion == "logistic" and not bool((targets.abs() == 1).all()):
+        raise WrongInput(
+            "optim.criterion=logistic: these data have other targets than signs, 1 and -1, as data=gaussian_signs has"
+        )
+
+
 def data_loss(task: str, reduction: str, criterion: str | None = None) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of predictions.
 

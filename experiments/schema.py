@@ -261,7 +261,8 @@ def validate(config: Mapping[str, Any]) -> None:
             raise WrongInput(f"checkpoint.keep={step}: must be between 1 and steps={config['steps']}")
     frozen_after = config["norm"].get("frozen_after")
     if isinstance(frozen_after, int) and frozen_after >= max(1, config["steps"]):  # the statistics would never freeze
-        allowed = f"at least 1 and less than steps={config['steps']}, or null"
+        steps = f"steps={config['steps']}"
+        allowed = f"at least 1 and less than {steps}, or null" if config["steps"] > 1 else f"null where {steps}"
         raise WrongInput(f"norm.frozen_after={frozen_after}: must be {allowed}")
     milestones = _get(config, "optim.milestones")
     if not isinstance(milestones, list) or any(not isinstance(m, int) or m < 1 for m in milestones):

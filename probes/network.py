@@ -47,7 +47,8 @@ class Leaf:
     seen: bool = True
     """Whether its output can be read."""
     joins: bool = False
-    """Whether it is a function of what several steps put out and of no parameter: the sum of a residual block."""
+    """Whether it is a function of what several steps put out and of no parameter: the sum that ends a residual block,
+    and just as well the product of a gate."""
 
     @property
     def units(self) -> int:

@@ -53,7 +53,10 @@ class Segments:
     def made_of(self, inputs: Any, targets: Any) -> Mapping[str, tuple[Tensor, Tensor]]:
         """See :class:`probes.protocol.MakesBatches`. Targets are those of the nearer end."""
         if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or len(inputs) < 2:
-            raise ProbeError("segments: the fixed batch must be two samples or more, each one tensor of numbers")
+            told = (
+                f"not {len(inputs)}" if isinstance(inputs, Tensor) and len(inputs) < 2 else "each one tensor of numbers"
+            )
+            raise ProbeError(f"segments: the fixed batch (probes.fixed_batch) must be two samples or more, {told}")
         first, second = inputs[: len(inputs) // 2 * 2].unflatten(0, (-1, 2)).unbind(1)
         share = torch.linspace(0, 1, self.points, dtype=inputs.dtype, device=inputs.device)
         way = share.view(1, -1, *(1 for _ in inputs.shape[1:]))

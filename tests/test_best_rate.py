@@ -80,6 +80,16 @@ def test_figures_draw_an_arm_at_the_rate_that_claims_choose(number: int) -> None
         assert judged.to_dict() == {seed: losses[arm, seed, rate] for seed in judged.index}
 
 
+def test_an_arm_of_which_no_run_has_ended_is_drawn_at_no_rate() -> None:
+    losses = {("none", seed, rate): rate for seed in range(3) for rate in RATES}
+    runs = runs_of(losses | {("batch", 0, rate): 1.0 for rate in RATES})
+    runs.each.loc[[run for run in runs.each.index if run.startswith("batch")], "state"] = "running"
+    (setting,) = settings(runs, free=(RATE,))
+    own, rate = at_best_rate(setting, "batch")
+    assert (len(own.each), rate) == (0, None)
+    assert at_best_rate(setting, "none")[1] == RATES[0]
+
+
 def test_where_no_seed_has_the_rates_of_all_arms_the_arms_own_count() -> None:
     losses = {("none", seed, rate): rate for seed in range(3) for rate in (0.1, 1.0)}
     losses |= {("batch", seed, rate): 1 / rate for seed in range(3) for rate in (0.1, 1.0, 10.0)}

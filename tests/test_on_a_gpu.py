@@ -50,8 +50,19 @@ def test_training_that_a_probe_disturbs_is_named(script: ModuleType, monkeypatch
     assert script.failures(script.invariants(cpu, script.TINY, ("batch",), ["gradients"])) == [
         "batch: gradients disturbs training"
     ]
-    far = {"none": {"same bits with": {}, "relative error of the loss and the gradient norm": [0.0, 2e-3]}}
+    far = {"none": {"same bits with": {}, script.FAR: [0.0, 2e-3]}}
     assert script.failures(far) == ["none: 2.0e-03 from the CPU"]
+
+
+def test_what_no_time_was_left_for_is_named_and_no_success(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "told.json"
+    monkeypatch.setattr(sys, "argv", ["on_a_gpu.py", "--device", "cpu", "--quick", "--minutes", "0", "--out", str(out)])
+    assert script.main() == 1
+    told = json.loads(out.read_text())
+    assert "invariants" in told["left out"]
+    assert "large network" in told["left out"]
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.ledger import judge
+from analysis.select import Ambiguous
 from analysis.studies.balestriero2022.claims import BATCH, CENTRING, CLAIMS, LAYER, NONE, OWN
 from analysis.studies.balestriero2022.figures import hyperplanes as figure
 from analysis.studies.balestriero2022.own_measures import beyond_first
@@ -35,6 +36,12 @@ def test_the_first_layer_does_not_count_and_the_start_alone_does() -> None:
     )
     expected = {run: sum(own[1:]) / (len(own) - 1) if len(own) > 1 else math.nan for run, own in values.items()}
     assert found.to_dict() == pytest.approx(expected, nan_ok=True)
+
+
+def test_segments_of_two_numbers_of_points_are_not_taken_for_more_layers() -> None:
+    rows = [one for _ in range(2) for one in line("a", "m", [1.0, 2.0])]
+    with pytest.raises(Ambiguous, match="two probes of a run recorded m of one layer"):
+        beyond_first("m", "m").of(made(rows, {"a": BASE}, {"a": {"seed": 0}}))
 
 
 def runs_of(changes: dict[Any, float], **keys: Any) -> Any:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import experiments
-from analysis.studies.cao2023.claims import BATCH, NONE, USUAL
+from analysis.ledger import judge
+from analysis.studies.cao2023.claims import BATCH, CLAIMS, METRIC, NONE, USUAL
 from analysis.studies.cao2023.figures import margins_over_training as figure
 from analysis.studies.cao2023.own_measures import log_trend
 from experiments.building import build_training
@@ -61,6 +62,17 @@ def test_the_trend_is_that_of_the_logarithm_between_the_first_third_and_the_last
     last = twins.median(twins.at_step(logs, step) for step in range(90, 120))
     found = log_trend("m", "m", 30).of(made(rows, dict.fromkeys("ab", BASE), {"b": {"seed": 1}}))
     assert found["a"] == pytest.approx(last - first)
+
+
+def test_a_run_that_diverged_is_no_run_of_unequal_margins() -> None:
+    known = {"norm": "none", "optim.groups": "[]", "model": "linear_neuron", "data": "gaussian_signs", "optim": "gd"}
+    known |= {"optim.criterion": "logistic", "optim.momentum": 0.0, "steps": 3000}
+    rows = [row(f"r{seed}", 2900, METRIC, 0.01) for seed in range(6)]
+    facts = {f"r{seed}": {"seed": seed, "state": "diverged", "diverged_at": 2950.0} for seed in range(6)}
+    trained = {run: {**BASE, **known} for run in facts}
+    words = [v.word for v in judge(made(rows, trained, facts), CLAIMS) if v.claim.name == "UM2"]
+    assert words
+    assert "supported" not in words
 
 
 def test_few_probed_steps_have_no_trend() -> None:

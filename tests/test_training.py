@@ -114,6 +114,7 @@ def test_squared_errors_of_classes_are_of_their_one_hot_vectors(tmp_path: Path) 
         ): "optim.criterion=mse: allowed: cross_entropy, half_squared_error, linear, logistic, squared_error",
         ("optim.criterion=cross_entropy", "data=gaussian", "model=deep_linear"): "have values as targets, not classes",
         ("optim.criterion=logistic",): "these data have classes; it takes signs, 1 and -1, as targets",
+        ("optim.criterion=logistic", "data=gaussian", "model=deep_linear", "norm=none"): "other targets than signs",
     }.items():
         with pytest.raises(WrongInput, match=line):
             experiments.run(small(tmp_path, *wrong))

@@ -57,6 +57,8 @@ def at_best_rate(setting: Setting, arm: str, by: Measure = TEST_LOSS) -> tuple[R
     """
     own = ended(setting.runs.only(setting.of[arm]))
     counted, _ = usable(own, by, arm)
+    if not len(counted.each):  # none has ended, or recorded it
+        return own, None
     rule = replace(chosen_value(by, RATE), fewest=1)  # of one rate there is nothing to judge, but something to draw
     for grid in (grid_of(setting.runs, (RATE,)), grid_of(counted, (RATE,))):
         try:

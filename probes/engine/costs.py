@@ -183,7 +183,7 @@ def _arithmetic(
 
 def _remaining(one: Arithmetic, two: Arithmetic) -> Arithmetic:
     """What does not grow with the batch, from the operations of one batch and of two in one."""
-    return _combined(one, two, lambda once, twice: 2 * once - twice)
+    return _combined(one, two, lambda once, twice: max(0, 2 * once - twice))
 
 
 def _less(whole: Arithmetic, part: Arithmetic) -> Arithmetic:

@@ -32,7 +32,8 @@ CLAIMS = (
             alike(Term.of(OWN, CHANGES), Term.of(BATCH, CHANGES), MORE, decides=False),
         ),
         remark=f"{_STATISTICS} Beside it: by those of the points of all segments together. The distance to a "
-        "hyperplane itself is shown and not judged, since it is that of a standard normal by construction.",
+        "hyperplane itself is shown and not judged: in deviations of the unit it is that of a standard normal by "
+        "construction.",
         figure="hyperplanes",
         experiment="balestriero2022/segments",
         also_predicted_by=("a rank that is kept over depth (Daneshmand et al. 2020)",),

@@ -42,7 +42,7 @@ CLAIMS = (
     Claim(
         name="GH2",
         statement="Without batch normalisation the gradient lies in the span of the first ten eigenvectors, with it "
-        "not.",
+        "less of it.",
         source=f"{_SOURCE}, section 4.1 and figure 7",
         about=_ABOUT,
         comparisons=(

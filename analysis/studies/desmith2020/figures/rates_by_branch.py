@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.across import grid_of
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Curve, Over, Panel, curve, panel
+from analysis.drawing.panel import Panel
+from analysis.drawing.rates import over_rate
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting, known_and_norms
-from analysis.standard import LOSS
-from analysis.studies.desmith2020.claims import ARMS, RATE, TRAINS
-from analysis.usable import usable
+from analysis.standard import LOSS, TRAINS
+from analysis.studies.desmith2020.claims import ARMS, RATE
 
 TITLE = "What trains at which learning rate, by how residual branches are joined"
 CAPTION = (
@@ -25,7 +24,6 @@ EXPECTED = (
     "SkipInit trains a hundred blocks as BN does (DS2); with BN's downscaling undone twenty blocks train and a hundred "
     "do not (DS4)."
 )
-OVER = Over("rate", "learning rate", log=True)
 FEWEST = 3
 """Rates that a line goes over."""
 
@@ -44,27 +42,8 @@ def compute(runs: Runs) -> Sheet:
 
 
 def _panel(setting: Setting) -> Panel:
-    curves: list[Curve] = []
-    notes: list[str] = []
-    for arm in setting.names:
-        own, left = usable(setting.runs.only(setting.of[arm]), LOSS, arm)
-        notes += left
-        numbers = LOSS.of(own).dropna()
-        if len(numbers):
-            seeds = [f"seed {own.each['seed'][run]}" for run in numbers.index]
-            rates = [own.value(run, RATE) for run in numbers.index]
-            frame = pd.DataFrame({"run": seeds, "step": rates, "value": numbers.to_numpy()})
-            curves.append(curve(arm, frame, setting, over=OVER))
-    return panel(
-        "final training loss",
-        setting,
-        unit="nats",
-        scale="log",
-        over=OVER,
-        curves=tuple(curves),
-        levels=((f"counts as trained below {TRAINS:g}", TRAINS),),
-        notes=tuple(notes),
-    )
+    level = (f"counts as trained below {TRAINS:g}", TRAINS)
+    return over_rate(setting, "final training loss", LOSS, "log", levels=(level,), unit="nats")
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -128,6 +128,7 @@ def assert_recorded(path: Path, batch: str, step: int, values: list[float], shar
     assert ratio.tolist() == pytest.approx([values[0] / values[RANK - 1]], rel=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["population", "running"])
 def test_three_probed_steps_are_the_dense_hessians(kind: str, runs: dict[str, Path]) -> None:
     for step in KEPT:

@@ -37,6 +37,7 @@ def angles(one: np.ndarray, other: np.ndarray) -> list[float]:
     return found
 
 
+@pytest.mark.long
 def test_trained_neurons_end_at_the_optima_that_the_lemma_speaks_of(tmp_path: Path) -> None:
     """From run folders to shares: W* by least squares without an intercept, v by that of centred inputs."""
     chosen = ["data=least_squares", *(f"data.{key}={value}" for key, value in OPTIONS.items()), "model=linear_neuron"]

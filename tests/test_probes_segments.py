@@ -104,7 +104,10 @@ def test_segments_join_neighbours_in_the_batch() -> None:
 
 @pytest.mark.parametrize("inputs", [torch.zeros(1, 3), torch.zeros(4, 3, dtype=torch.uint8), [torch.zeros(4, 3)]])
 def test_what_no_line_can_be_drawn_in_is_refused(inputs: object) -> None:
-    with pytest.raises(ProbeError, match=r"^segments: the fixed batch \(probes.fixed_batch\) must be two samples or more, (not 1|each one)"):
+    with pytest.raises(
+        ProbeError,
+        match=r"^segments: the fixed batch \(probes.fixed_batch\) must be two samples or more, (not 1|each one)",
+    ):
         Segments().made_of(inputs, torch.zeros(4))
 
 

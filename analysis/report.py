@@ -119,7 +119,7 @@ def _distances(study: Study, drawn: Iterable[Mapping[str, Any]], numbers: Number
         "panel",
         "setting",
         "curve",
-        "ours / published, or the difference: median",
+        "median of ours / published (×), or of ours − published",
         "published points within our seeds",
     ]
     title = "Distances from the published curves"

@@ -81,7 +81,7 @@ CLAIMS = (
             value(Term.of(MORE, swing()), high=WITHIN),
         ),
         remark="The setting that this study began from. Of seed 20 the loss was seen to jump by ten times and more "
-        "each time, as in Lobacheva et al. 2021, so that there is no stretch of one loss over which to hold the sharpness.",
+        "each time, as in Lobacheva et al. 2021, so that there is no stretch of one loss to judge over.",
         figure="spherical_sharpness",
         experiment="lyu2022/great_decay",
         core=False,

@@ -149,7 +149,7 @@ def test_the_figure_draws_averages_and_norms() -> None:
         for seed in range(2):
             run = f"{place}-{seed}"
             trained[run], facts[run] = {**told(200), **dict(arm.where)}, {"seed": seed}
-            rows += rows_of([1.0 + place] * 200, {step: (3.0, 4.0) for step in range(0, 200, 20)}, run)
+            rows += rows_of([1.0 + place] * 200, dict.fromkeys(range(0, 200, 20), (3.0, 4.0)), run)
     (column,) = periodic_jumps.compute(made(rows, trained, facts)).columns
     loss, norm = column.panels
     assert {c.norm: c.median.tolist() for c in loss.curves} == {

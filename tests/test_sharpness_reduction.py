@@ -167,7 +167,7 @@ def test_the_edge_is_reached_from_below() -> None:
     assert found["diverged"] == -math.inf
 
 
-# ---------------------------------------------------------------------------------------------------- arms and the figure
+# ------------------------------------------------------------------------------------------------- arms and the figure
 
 
 @pytest.mark.parametrize(("name", "arms"), [("sharpness", ("DECAYED", "NONE")), ("great_decay", ("MORE", "NONE"))])

@@ -36,7 +36,7 @@ def blocks(runs: Runs) -> dict[str, np.ndarray]:
     for run, own in rows.groupby(rows["run"].astype(str), observed=True):
         parts = own.groupby(own["step"].astype(int) // BLOCK)["value"]
         whole = parts.mean()[parts.count() == BLOCK]
-        if run in runs.each.index and len(whole) and (whole.index == range(len(whole))).all():
+        if run in runs.each.index and len(whole) and whole.index.tolist() == [*range(len(whole))]:
             found[str(run)] = whole.to_numpy(dtype=float)
     return found
 

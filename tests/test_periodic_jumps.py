@@ -27,7 +27,7 @@ def told(steps: int, **more: Any) -> dict[str, Any]:
 
 
 def rows_of(losses: list[float], norms: dict[int, tuple[float, float]] | None = None, run: str = "a") -> list[Any]:
-    rows = [row(run, step, "data_loss", value) for step, value in enumerate(losses)]
+    rows = [row(run, step, "data_loss", value, probe="training") for step, value in enumerate(losses)]
     for step, pair in (norms or {}).items():
         rows += [row(run, step, "weight_norm", value, layer=f"fc{i}") for i, value in enumerate(pair)]
     return rows
@@ -154,7 +154,7 @@ def test_the_figure_draws_averages_and_norms() -> None:
     loss, norm = column.panels
     assert {c.norm: c.median.tolist() for c in loss.curves} == {
         claims.INVARIANT.name: [1.0] * 10,
-        claims.PLAIN.name: [2.0] * 10,
+        periodic_jumps.NONE.name: [2.0] * 10,
     }
     for curve in norm.curves:
         assert curve.steps.tolist() == list(range(0, 200, 20))

@@ -94,7 +94,7 @@ def time_scale(runs: Runs, run: str) -> float:
 def norms(runs: Runs) -> Mapping[str, pd.Series]:
     """By run: norm |w| of all trained weights taken as one vector, by probed step."""
     rows = runs.records(*_NORM)
-    squares = (rows["value"] ** 2).groupby([rows["run"].astype(str), rows["step"]], observed=True).sum()
+    squares = (rows["value"] ** 2).groupby([rows["run"].astype(str), rows["step"]], observed=True).sum(skipna=False)
     return {
         str(run): np.sqrt(own.droplevel(0)).sort_index()
         for run, own in squares.groupby(level=0)

@@ -162,7 +162,7 @@ class MadeUp:
         # no further draws for these, which would move all others
         saturated = made[-len(self.layers) :]
         made.extend((step, "some", m, "segments", "1", *row[5:]) for m in ON_SEGMENTS for row in saturated)
-        made.extend((step, "some", metric, *made[0][3:]) for metric in MARGINS)
+        made.extend((step, "some", metric, *made[0][3:]) for metric in (*MARGINS, "spherical_sharpness"))
         if self.depth:
             names = [*(f"fc{i + 1}" for i in range(self.depth)), "head"]
             add("gradients", "gradient_norm", "train", "1", len(names), layer=names)

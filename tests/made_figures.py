@@ -293,8 +293,7 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
 def perturbed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     """Runs of sharpness-aware minimisation with several lengths of the perturbation, 0 among them."""
     first, *others = (
-        MadeUp(**options, keys={**(keys or {}), "optim": "sam", "optim.rho": length})
-        for length in (0.0, 0.1, 0.5)
+        MadeUp(**options, keys={**(keys or {}), "optim": "sam", "optim.rho": length}) for length in (0.0, 0.1, 0.5)
     )
     return sum(others, first)
 

@@ -21,7 +21,7 @@ OFF = _arm("decay off", "sgd", WITHOUT, None)
 CORRECTED = _arm("off, steps corrected", "norm_mimicry", WITHOUT, "step")
 SCHEDULE = _arm("off, norms scheduled", "norm_mimicry", WITHOUT, "weights")
 ARMS = (ON, OFF, CORRECTED, SCHEDULE)
-"""Off: of the weights whose size changes nothing; all others decay in each arm."""
+"""Off: of the weights whose size changes nothing; those of the output layer decay in each arm."""
 
 COUNTS = 1.1
 """The smallest ratio of test losses that counts."""

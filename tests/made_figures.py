@@ -290,11 +290,19 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
+def perturbed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs of sharpness-aware minimisation with several lengths of the perturbation, 0 among them."""
+    first, *others = (
+        MadeUp(**options, keys={**(keys or {}), "optim": "sam", "optim.rho": length}) for length in (0.0, 0.1, 0.5)
+    )
+    return sum(others, first)
+
+
 def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> Iterator[MadeUp]:
     """Runs that differ in what the figures of one study or other are about; between them every figure has some."""
     yield both(**options)
     yield deep(depths=depths, **options)
-    for make in (scaled, in_turn, prepared, diverging, placed):
+    for make in (scaled, in_turn, prepared, diverging, placed, perturbed):
         yield make(**options)
 
 

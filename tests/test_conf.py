@@ -35,6 +35,8 @@ GROUPS = sorted(
 )
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
+AFTER = {"hoffer2018/mimicry": ["experiment=hoffer2018/decay", "arm=on"]}
+"""Experiments whose runs take a file of a run that has ended -> what trains that run."""
 
 
 @pytest.mark.parametrize(("group", "name"), partly(CHOICES, 20))
@@ -156,6 +158,9 @@ def test_every_experiment_runs_three_steps(
     if config.norm.get("frozen_after") is not None:  # a key of the arm, whose own lines take its place
         last = [line for line in last if not line.startswith("arm=")] + list(sweeper["arms"].values())[-1]
         overrides.append("norm.frozen_after=2")
+    if name in AFTER:
+        values_swept = [line for line in last if not line.startswith("arm=")]
+        experiments.run(experiments.compose([*AFTER[name], f"scale={scale}", *values_swept, *overrides]))
     outcome = experiments.run(experiments.compose([f"experiment={name}", f"scale={scale}", *last, *overrides]))
     assert json.loads((outcome.path / "status.json").read_text())["state"] == "finished"
 

@@ -89,6 +89,7 @@ class MadeUp:
         self.trained: dict[str, dict[str, Any]] = {}
         self.facts: dict[str, dict[str, Any]] = {}
         self.rates, self.depth, self.along = rates or {}, (keys or {}).get("model.depth"), along
+        self.residual = (keys or {}).get("model") == "residual_mlp"
         draw = np.random.default_rng(0)
         self.draw = (
             (lambda size: scale * draw.lognormal(size=size)) if values is None else lambda size: np.full(size, values)
@@ -169,6 +170,12 @@ class MadeUp:
             for metric in (*SAMPLES, "cosine_mean"):
                 add("representations", f"{metric}_output", "train", "1", len(names), layer=names)
         layered(*(f"{metric}_before_normalisation" for metric in MOMENTS), "unit_angle_from_start")
+        if self.residual:
+            blocks = [f"block{i + 1}" for i in range(12)]
+            add("representations", "second_moment_stream", "train", "activation²", len(blocks), layer=blocks)
+            for batch in ("fixed", "fixed, held statistics"):
+                add("spectrum", "largest_eigenvalues", batch, "loss/parameter²", 10, x=tuple(range(1, 11)))
+            add("spectrum", "gradient_share", "fixed", "fraction", 1)
         if norm != "none":
             layered(*(f"{metric}_after_normalisation" for metric in (*MOMENTS, "mean", "variance")))
         if "batch" in norm:
@@ -290,6 +297,14 @@ def prepared(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
+def residual(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs of residual networks at several rates, of which ten eigenvalues are looked at on a fixed batch."""
+    first, *others = (
+        MadeUp(**options, keys={**(keys or {}), "model": "residual_mlp", "optim.lr": rate}) for rate in (0.05, 0.1, 0.2)
+    )
+    return sum(others, first)
+
+
 def perturbed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     """Runs of sharpness-aware minimisation with several lengths of the perturbation, 0 among them."""
     first, *others = (
@@ -302,7 +317,7 @@ def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> Iterator[Mad
     """Runs that differ in what the figures of one study or other are about; between them every figure has some."""
     yield both(**options)
     yield deep(depths=depths, **options)
-    for make in (scaled, in_turn, prepared, diverging, placed, perturbed):
+    for make in (scaled, in_turn, prepared, diverging, placed, perturbed, residual):
         yield make(**options)
 
 

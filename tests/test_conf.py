@@ -154,10 +154,14 @@ def test_every_experiment_runs_three_steps(
     if config.model.name == "mlp":
         overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
     if config.model.name == "vgg11":
-        overrides += ["optim.batch_size=16", "model.width=0.125"]
-    if config.norm.get("frozen_after") is not None:  # a key of the arm, whose own lines take its place
-        last = [line for line in last if not line.startswith("arm=")] + list(sweeper["arms"].values())[-1]
+        overrides += ["optim.batch_size=16", "model.width=0.125", "probes.fixed_batch=16"]
+    if config.norm.get("frozen_after") is not None:
         overrides.append("norm.frozen_after=2")
+    own = list(sweeper.get("arms", {}).values())[-1:]
+    smaller = {line.partition("=")[0] for line in overrides}
+    if any(line.partition("=")[0] in smaller for lines in own for line in lines):  # its lines take the arm's place
+        kept = [line for lines in own for line in lines if line.partition("=")[0] not in smaller]
+        last = [line for line in last if not line.startswith("arm=")] + kept
     if name in AFTER:
         values_swept = [line for line in last if not line.startswith("arm=")]
         experiments.run(experiments.compose([*AFTER[name], f"scale={scale}", *values_swept, *overrides]))

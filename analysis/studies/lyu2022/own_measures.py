@@ -28,6 +28,12 @@ def _lines(runs: Runs, metric: str) -> dict[str, pd.Series]:
     }
 
 
+def _over(one: float, other: float) -> float:
+    """The quotient; infinite or NaN over 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(one) / np.float64(other))
+
+
 def reached(edge: float) -> Measure:
     """Greatest lr_t lambda_1 at a probed step after one at which it was below the edge; diverged: minus infinity.
 
@@ -72,7 +78,7 @@ def fall() -> Measure:
             start = settled_from(losses[run]) if run in losses else np.nan
             own, late = line[line.index >= start], line[line.index >= LAST * runs.steps[run]]
             if len(late) >= FEWEST_STEPS and len(own) >= len(late) + FEWEST_STEPS:
-                found[run] = float(late.median() / own.max())
+                found[run] = _over(late.median(), own.max())
         return pd.Series(found, dtype=float)
 
     says = (
@@ -105,7 +111,7 @@ def swing() -> Measure:
         found = {}
         for run, line in _lines(runs, "data_loss").items():
             own = line[line.index >= LAST * runs.steps[run]]
-            found[run] = float(own.max() / own.min()) if len(own) else np.nan
+            found[run] = _over(own.max(), own.min()) if len(own) else np.nan
         return pd.Series(found, dtype=float).reindex(runs.each.index).where(runs.each["state"] != "diverged", np.inf)
 
     says = "greatest over least recorded training loss of the last third of the run (diverged: infinite)"

@@ -91,7 +91,7 @@ def _legend(sheet: Sheet, figure: Figure | SubFigure, width: float) -> None:
     panels = [panel for column in sheet.columns for panel in column.panels]
     made = handles(panels, {norm for column in sheet.columns for norm in column.setting.names})
     entry = max(ENTRY, 0.55 + 0.062 * max((len(str(h.get_label())) for h in made), default=0))
-    rows = max(1, math.ceil(len(made) * entry / width))
+    rows = max(1, math.ceil(len(made) / max(1, int(width / entry))))  # no more in one than fit
     words = [*explained(panels, sheet.bands), *sheet.notes]
     title = "\n".join(textwrap.fill(word, int(width * 19)) for word in words)
     figure.legend(handles=made, loc="outside lower center", ncols=max(1, math.ceil(len(made) / rows)), title=title)

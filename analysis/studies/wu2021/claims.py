@@ -30,6 +30,39 @@ def _together(of: str) -> Comparison:
     return Comparison(terms, Region(low=RANKED), RankOverFamilies(tuple(arm.name for arm in OF_SIZE.values())))
 
 
+def _frozen(steps: int, frozen: Arm) -> tuple[Claim, Claim]:
+    """Both claims about freezing, for training of so many steps."""
+    about = {**SMALL, "steps": steps}
+    of_size = "" if steps == min(FROZEN) else "b"
+    return (
+        Claim(
+            name=f"WJ4{of_size}",
+            statement="Where statistics are frozen in the last tenth, the function that trains is the one that is "
+            f"tested: no gap is left to population statistics ({steps:,} steps).",
+            source=f"{_WU}, section 4.2 (FrozenBN)",
+            about=about,
+            comparisons=(value(Term.of(frozen, left_over()), low=-POINT, high=POINT),),
+            remark="A frozen network trains by its running statistics. The weights move on under them, so that they "
+            "might have fallen behind.",
+            experiment="wu2021/frozen",
+        ),
+        Claim(
+            name=f"WJ5{of_size}",
+            statement=f"A network whose statistics are frozen in the last tenth tests better ({steps:,} steps).",
+            source=f"{_WU}, section 4.2 (FrozenBN)",
+            about=about,
+            comparisons=(
+                difference(
+                    Term.of(frozen, accuracy("running")), Term.of(OWN, accuracy("running")), low=0.0, smallest=POINT
+                ),
+            ),
+            remark="On these test images.",
+            experiment="wu2021/frozen",
+            intervention=True,
+        ),
+    )
+
+
 CLAIMS = (
     Claim(
         name="WJ1",
@@ -67,37 +100,5 @@ CLAIMS = (
         experiment="wu2021/batches",
         core=False,
     ),
-    Claim(
-        name="WJ4",
-        statement="Where statistics are frozen in the last tenth, the function that trains is the one that is tested: "
-        "no gap is left to population statistics.",
-        source=f"{_WU}, section 4.2 (FrozenBN)",
-        about=SMALL,
-        comparisons=tuple(
-            value(Term.of(frozen, left_over()), low=-POINT, high=POINT, about={"steps": steps})
-            for steps, frozen in FROZEN.items()
-        ),
-        remark="A frozen network trains by its running statistics. The weights move on under them, so that they might "
-        "have fallen behind.",
-        experiment="wu2021/frozen",
-    ),
-    Claim(
-        name="WJ5",
-        statement="A network whose statistics are frozen in the last tenth tests better.",
-        source=f"{_WU}, section 4.2 (FrozenBN)",
-        about=SMALL,
-        comparisons=tuple(
-            difference(
-                Term.of(frozen, accuracy("running")),
-                Term.of(OWN, accuracy("running")),
-                low=0.0,
-                smallest=POINT,
-                about={"steps": steps},
-            )
-            for steps, frozen in FROZEN.items()
-        ),
-        remark="On these test images.",
-        experiment="wu2021/frozen",
-        intervention=True,
-    ),
+    *(claim for steps, frozen in FROZEN.items() for claim in _frozen(steps, frozen)),
 )

@@ -180,6 +180,14 @@ def test_arms_by_a_key_whose_values_are_lists() -> None:
     assert shapes(runs, known_and_norms(runs, known)) == [{"batch": 3, "decayed": 3}]
 
 
+def test_norms_beside_known_arms_that_name_a_group_hold_its_options_apart() -> None:
+    sam = {"optim": "sam"}
+    runs = runs_of({"optim.rho": "gone"}, {**sam, "optim.rho": 0.1}, {**sam, "optim.rho": 0.5})
+    known = [Arm.of("descent", {"norm": "batch", "optim": "sgd"})]
+    names = ["batch", "batch optim=sam rho=0.5"]  # the first that is met has the short name
+    assert shapes(runs, known_and_norms(runs, known)) == [{"descent": 3, **dict.fromkeys(names, 3)}]
+
+
 def test_a_groups_name_as_an_arm_takes_the_options_that_only_one_has() -> None:
     mlp = {"model": "mlp", "model.widths": [16], "model.width": "gone"}
     models = [Arm.of("convolutions", {"model": "vgg_small"}), Arm.of("connected", {"model": "mlp"})]

@@ -127,15 +127,19 @@ def known_and_others(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
 def known_and_norms(runs: Runs, known: Sequence[Arm]) -> list[Arm]:
     """Those of these arms that have a run, in their place among the normalisations of all other runs.
 
-    No run is of two of them: a normalisation beside known arms that name further keys names these too.
+    No run is of two of them: a normalisation beside known arms that name further keys names these too, and where one of
+    these is a group (`optim`), those options of its choice in which runs differ.
     """
     of = {run: arm for arm in known for run in arm.runs(runs)}
     further = dict.fromkeys(key for arm in known for key in arm.keys if key.partition(".")[0] != NORM)
+    options = {key: _own_options(runs, key) for key in further if key in GROUPS}
     named = {arm.name: arm for arm in of.values()}
     found: dict[str, Arm] = {}
     for run in runs.each.index:
         if (arm := of.get(run)) is None:
-            label, values = runs.label_of(run), [(key, plain(runs.value(run, key))) for key in further]
+            own = [o for key, of_choice in options.items() for o in of_choice.get(plain(runs.value(run, key)), ())]
+            keys = dict.fromkeys((*further, *own))
+            label, values = runs.label_of(run), [(key, plain(runs.value(run, key))) for key in keys]
             where = ((NORM, label), *values)
             told = " ".join([label, *(f"{key.rpartition('.')[2]}={value}" for key, value in values)])
             arm = Arm(label if named.get(label, Arm(label, where)).where == where else told, where)

@@ -243,6 +243,9 @@ def test_a_step_without_an_update_is_refused_where_the_update_is_asked_for():
     assert no_update(DEEP(), probes={"p": Landscape()}).records
     values = no_update(DEEP(), probes={"p": Gradients()}, learning_rate=0.0).records[0][2]  # of a warm-up
     assert values["update_norm"] == 0
+    values = no_update(DEEP(), probes={"p": Gradients()}, learning_rate=1e-30).records[0][2]  # below all rounding
+    assert values["update_norm"] == 0
+    assert bool((values["gradient_norm"] > 0).all())
 
 
 def test_the_learning_rate_is_that_of_the_blocks_begin():

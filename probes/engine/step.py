@@ -153,6 +153,14 @@ class ProbedStep:
         self._check_update()
         return to_host(self.results)
 
+    def _below_rounding(self) -> bool:
+        """Whether a step of descent is less than the rounding of every parameter: at an optimum nothing moves."""
+        if TRAIN not in self.gradients:
+            return False
+        own = {name: self.rates.own.get(name, self.rates.unit) for name in self.end}
+        steps = {name: (own[name] * self.gradient[name]).to(end.dtype) for name, end in self.end.items()}
+        return all(torch.equal(end - steps[name], end) for name, end in self.end.items())
+
     def _check_update(self) -> None:
         """Refuses a step in which nothing moved, if where it moved to is asked and there was a reason to move."""
         rates = {self.rates.unit, *self.rates.own.values()}
@@ -163,7 +171,7 @@ class ProbedStep:
         length = norms(list(self.gradient.values())).norm() if TRAIN in self.gradients else torch.ones(())
         left = [self.live[name].grad for name in self.end]
         skipped = any(g is not None and not bool(g.isfinite().all()) for g in left)  # by a gradient scaler
-        if not skipped and length.isfinite() and length > 0:
+        if not skipped and length.isfinite() and length > 0 and not self._below_rounding():
             raise ProbeError(
                 "no parameter moved within the block under around(): the optimiser's step belongs into it (or probe "
                 "only the steps that update)"

@@ -268,9 +268,9 @@ def check_disturbed(reference: Path, runs_dirs: list[Path]) -> None:
     for runs_dir in runs_dirs:
         assert states(runs_dir) == states(reference)
         assert_same_results(reference, runs_dir)
-        for run in runs(runs_dir):
-            if status(run)["state"] == "finished":
-                assert times_trained(run) <= 1, run  # that it ended its status says; the log is written after it
+        told = [times_trained(run) for run in runs(runs_dir) if status(run)["state"] == "finished"]
+        assert max(told) == 1
+        assert told.count(0) <= 1  # killed between its status and the log's last line: rare, and nothing is lost
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ def steps_to_loss(level: float) -> Measure:
         return number.where(_spacing(runs).notna())
 
     return Measure(
-        f"steps to a loss of {level:g}",
+        f"steps to a full-batch loss of {level:g}",
         f"first step with a training loss of {level:g} (never, or diverged: the run's length)",
         _LOSS,
         per_run,

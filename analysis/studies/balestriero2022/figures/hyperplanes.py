@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Curve, Over, Panel, Scale, curve, panel
+from analysis.drawing.over_layers import over_layers
+from analysis.drawing.panel import Over, Panel, Scale
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Arm, Setting, known_and_others
 from analysis.studies.balestriero2022.claims import BATCH, CENTRING, LAYER, NONE, OWN
 from analysis.studies.balestriero2022.own_measures import by_layer
-from analysis.usable import ended
 
 TITLE = "Units that change their sign between samples, layer by layer (Balestriero & Baraniuk 2022)"
 CAPTION = (
@@ -72,17 +71,7 @@ def _of_hidden(runs: Runs, of: tuple[str, str]) -> dict[str, np.ndarray]:
 
 def _panel(of: tuple[str, str], values: Mapping[str, np.ndarray], setting: Setting) -> Panel:
     name, scale = PANELS[of]
-    curves: list[Curve] = []
-    for arm in setting.names:
-        own = ended(setting.runs.only(setting.of[arm]))
-        parts = [
-            pd.DataFrame({"run": run, "step": np.arange(1, len(values[run]) + 1), "value": values[run]})
-            for run in own.each.index
-            if run in values
-        ]
-        if parts:
-            curves.append(curve(arm, pd.concat(parts), setting, over=LAYERS))
-    return panel(name, setting, unit="1", scale=scale, over=LAYERS, curves=tuple(curves))
+    return over_layers(setting, name, values, scale, LAYERS)
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.draw import sized
-from analysis.drawing.panel import Curve, Over, Panel, Scale, curve, panel
+from analysis.drawing.over_layers import over_layers
+from analysis.drawing.panel import Over, Panel, Scale
 from analysis.drawing.settings import drawn_settings
 from analysis.drawing.sheet import Column, Sheet
 from analysis.runs import Runs
 from analysis.select import Setting
 from analysis.studies.daneshmand2020.over_depth import by_layer
-from analysis.usable import ended
 
 TITLE = "The samples of a batch over depth"
 CAPTION = (
@@ -51,17 +50,7 @@ def compute(runs: Runs) -> Sheet:
 
 def _panel(metric: str, values: Mapping[str, np.ndarray], setting: Setting) -> Panel:
     name, scale = PANELS[metric]
-    curves: list[Curve] = []
-    for arm in setting.names:
-        own = ended(setting.runs.only(setting.of[arm]))
-        parts = [
-            pd.DataFrame({"run": run, "step": np.arange(1, len(values[run]) + 1), "value": values[run]})
-            for run in own.each.index
-            if run in values
-        ]
-        if parts:
-            curves.append(curve(arm, pd.concat(parts), setting, over=DEPTH))
-    return panel(name, setting, unit="1", scale=scale, over=DEPTH, curves=tuple(curves))
+    return over_layers(setting, name, values, scale, DEPTH)
 
 
 def draw(data: Sheet, figure: Figure) -> None:

@@ -109,6 +109,18 @@ def test_jumps_at_a_minimum_of_the_norm_taken_over_all_layers(shift: int, expect
     assert own_measures.at_minimum().of(runs)["a"] == expected
 
 
+@pytest.mark.parametrize(("before", "expected"), [(100, 0.0), (160, 1.0)])
+def test_a_lower_norm_counts_against_a_jump_within_a_quarter_of_a_time_scale_alone(
+    before: int, expected: float
+) -> None:
+    """A quarter of the time scale of 500 steps is 125: a dip so many steps before each jump, lower than at the jump."""
+    line = {step: 2 + abs((step + 250) % 500 - 250) / 250 for step in range(0, 3000, 20)}
+    line |= {step: 1.0 for step in line if step % 500 == 500 - before}
+    runs = made(rows_of(sawtooth(3000, 500), {step: (norm, 0.0) for step, norm in line.items()}), {"a": told(3000)})
+    assert own_measures.time_scale(runs, "a") == pytest.approx(500)
+    assert own_measures.at_minimum().of(runs)["a"] == expected
+
+
 def test_under_a_norm_that_only_falls_no_jump_is_at_its_minimum() -> None:
     norms = {step: (math.exp(-step / 500), 0.0) for step in range(0, 3000, 20)}
     runs = made(rows_of(sawtooth(3000, 500), norms), {"a": told(3000)})

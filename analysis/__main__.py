@@ -126,7 +126,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     for command in (report, card, compare, figures, table):
         command.add_argument(
-            "--results-version", type=int, metavar="N", help="only runs whose results are of this version"
+            "--results-version",
+            type=int,
+            metavar="N",
+            help="only runs whose results are of this version; of models without any, of the newest before it",
         )
     table.add_argument(
         "--column",

@@ -55,16 +55,7 @@ class RunFolders(Sequence[Run]):
             look = read_run if damaged is None else read_small_files
             runs = [run for _, run in undamaged(look, find_runs(path), damaged)]
             some_left(runs, damaged)
-        versions = sorted({run.version for run in runs})
-        if results_version is not None:
-            runs = [run for run in runs if run.version == results_version]
-            if not runs:
-                raise WrongInput(f"results version {results_version}: no such runs; there are {_counted(versions)}")
-        elif len(versions) > 1:
-            raise WrongInput(
-                f"runs of different versions of the results, {_counted(versions)}, are not comparable: "
-                f"choose one (results_version=, --results-version) or give the run folders of one"
-            )
+        runs = _of_one_version(runs, results_version)
         names: dict[str, Path] = {}
         for run in runs:
             if run.name in names:
@@ -167,6 +158,34 @@ def some_left(runs: Sequence[Run], damaged: Damaged | None) -> None:
 def names_of(paths: Iterable[str | Path]) -> str:
     names = [str(Path(path).absolute()) for path in paths]
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _of_one_version(runs: list[Run], wanted: int | None) -> list[Run]:
+    """Those of one version of the results for each model: a version is raised for all, or for the one it touches.
+
+    Args:
+        runs: of any versions.
+        wanted: the runs of this version, and those of models that have none, of their newest before it; None: all.
+
+    Raises:
+        WrongInput: no run is of the wanted version; none is wanted, and a model has runs of several.
+    """
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        found.setdefault(str(run.config["model"]["name"]), set()).add(run.version)
+    if wanted is None:
+        for model, versions in found.items():
+            if len(versions) > 1:
+                raise WrongInput(
+                    f"runs of different versions of the results, {_counted(sorted(versions))} (model={model}), are not "
+                    "comparable: choose one (results_version=, --results-version) or give the run folders of one"
+                )
+        return runs
+    if not any(wanted in versions for versions in found.values()):
+        every = sorted(set[int]().union(*found.values()))
+        raise WrongInput(f"results version {wanted}: no such runs; there are {_counted(every)}")
+    newest = {model: max((v for v in versions if v <= wanted), default=None) for model, versions in found.items()}
+    return [run for run in runs if run.version == newest[str(run.config["model"]["name"])]]
 
 
 def _counted(versions: Sequence[int]) -> str:

@@ -39,8 +39,9 @@ def load_runs(
     path: a folder at or anywhere below which run folders lie, or a list of such.
     columns: further keys of the config, dotted (`"norm.centered"`), each to become a column of that name, of the
         type that `analysis.columns.column` says; missing values where a run has no such key.
-    results_version: only the runs of this version of the results. Without it, runs of different versions are refused:
-        their numbers must not be compared.
+    results_version: only the runs of this version of the results, and of models that have none of it, of their newest
+        before it: a version is raised for all models, or for the one that a change touches. Without it, runs of one
+        model and different versions are refused: their numbers must not be compared.
     damaged: a dictionary, to leave damaged runs out and have them named there: folder -> why. Without it the first
         damaged file raises DamagedFile.
 

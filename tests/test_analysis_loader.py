@@ -212,6 +212,20 @@ def test_runs_of_different_versions_are_not_mixed(tmp_path: Path) -> None:
     assert list(load_status(tmp_path).results_version) == [1, 2]
 
 
+def test_a_version_is_that_of_each_model(tmp_path: Path) -> None:
+    """A change that touches one model raises the version of its results alone."""
+    for seed, (model, version) in enumerate([("mlp", 2), ("deep_linear", 3), ("deep_linear", 1), ("mlp", 4)]):
+        write_run(tmp_path / str(seed), seed=seed, lines=log(), version=version, config={"model": {"name": model}})
+    seeds = [str(tmp_path / str(seed)) for seed in range(4)]
+    assert set(load_runs(seeds[:2]).seed) == {0, 1}
+    assert set(load_runs(seeds[:2], results_version=3).seed) == {0, 1}
+    assert set(load_runs(seeds, results_version=3).seed) == {0, 1}
+    assert set(load_runs(seeds, results_version=2).seed) == {0, 2}
+    assert set(load_runs(seeds, results_version=4).seed) == {1, 3}
+    with pytest.raises(WrongInput, match=r"1 and 3 \(model=deep_linear\)"):
+        load_runs(seeds[1:3])
+
+
 def test_further_columns(tmp_path: Path) -> None:
     write_run(tmp_path, lines=log(), config={"norm": {"name": "l1", "centered": True, "eps": 1e-5}})
     write_run(tmp_path, seed=1, lines=log())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from experiments.errors import RunFailure, WrongInput
 from experiments.norms import NORMS
 from experiments.runs import provenance
 from experiments.runs.format import flat, kind_of_key, training_of
-from experiments.runs.identity import Identity, covers, identity_of, run_name
+from experiments.runs.identity import LATER_VERSIONS, RESULTS_VERSION, Identity, covers, identity_of, run_name
 from experiments.runs.twins import state_sha256
 from experiments.sweeps.job import list_jobs
 from tests.runs import checkpoint, differences, small
@@ -248,6 +249,27 @@ def test_probing_again_is_of_the_same_training_and_covers_nothing(tmp_path: Path
     during = experiments.run(small(tmp_path, "probes=gradients", "probes.at=[2,5]"))
     assert during.trained
     assert during.path != again
+
+
+# Versions of the results
+
+
+def test_a_version_may_be_raised_for_one_model(tmp_path: Path) -> None:
+    """Its runs have other names then, and folders of before are refused; those of all other models stay."""
+    mine = tmp_path / "deep_linear.py"
+    mine.write_text("from experiments.models.mlp import mlp as deep_linear\n")
+    linear = ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6", "steps=1"]
+    own = ["model=mlp", "model.name=deep_linear", f"model.file={mine}"]
+    versions = []
+    for overrides in (linear, ["model=mlp"], own):
+        path = experiments.run(small(tmp_path, "probes=none", *overrides)).path
+        versions.append(described(path)["results_version"])
+    assert versions == [LATER_VERSIONS["deep_linear"], RESULTS_VERSION, RESULTS_VERSION]
+    assert LATER_VERSIONS["deep_linear"] > RESULTS_VERSION
+    now = identity_of(plain_config(experiments.compose(linear)), "")
+    before = replace(now, results_version=RESULTS_VERSION)
+    assert now.digests[0] != before.digests[0]
+    assert now.digests[1] == before.digests[1]
 
 
 # Folders of before

@@ -156,6 +156,30 @@ class TestStructure:
             product = block.layer.weight.double() @ product
         torch.testing.assert_close(plain(x), product.T.float(), rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.parametrize("norm", ["none", "batch", "l1", "linf"])
+    def test_deep_linear_keeps_the_samples_of_a_unit_side_by_side(self, norm: str) -> None:
+        """Whatever lies between its layers; what it computes is what torch's own layers do."""
+        network = build("deep_linear", {"name": norm}).double()
+        plain = copy.deepcopy(network)
+        strides: list[tuple[int, ...]] = []
+        for block, other in zip(network, plain, strict=True):
+            block.register_forward_hook(lambda module, inputs, output: strides.append(output.stride()))
+            weight = other.layer.weight
+            other.layer = nn.Linear(10, 10, bias=False)
+            other.layer.weight = weight
+            if norm == "batch":
+                other.norm.__class__ = nn.BatchNorm1d
+        x = torch.randn(50, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        outputs = [net(x) for net in (network, plain)]
+        assert strides == [(1, 50)] * 25
+        torch.testing.assert_close(*outputs, rtol=1e-9, atol=1e-9)
+        for output in outputs:
+            output.square().sum().backward()
+        for one, two in zip(network.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, two.grad, rtol=1e-7, atol=1e-7)
+        for one, two in zip(network.buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
+
     def test_deep_linear_of_other_sizes(self) -> None:
         network = build("deep_linear", spec=DataSpec((7,), 3, "regression"), depth=3, dimension=5)
         assert [tuple(block.layer.weight.shape) for block in network] == [(5, 7), (5, 5), (3, 5)]

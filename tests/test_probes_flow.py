@@ -308,6 +308,41 @@ def test_a_normalisation_sees_units_along_its_own_axis(wrap):
     torch.testing.assert_close(found, before[0](batch[0]).mean((0, 2)))  # the six tokens are its channels
 
 
+class Columns(nn.Module):
+    """W x of samples that stand as rows or as columns; its units are the rows of the product."""
+
+    def __init__(self, inputs, outputs, back):
+        super().__init__()
+        self.weight, self.back = parameter(outputs, inputs), back
+
+    def forward(self, x):
+        product = self.weight @ x.t()
+        return product.t() if self.back else product
+
+
+@pytest.mark.parametrize("chosen", ["squeeze", "select"])
+@pytest.mark.parametrize("wrap", [lambda network: network, twin.Unordered])
+def test_units_of_a_weight_times_columns_are_its_rows(wrap, chosen):
+    """Whether the layer turns its output round itself or leaves it to what follows."""
+    torch.manual_seed(0)
+
+    def forward(s, x):
+        y = s.b(s.first(x).t()[None])  # (1, units, samples): the samples stand where pixels do
+        return s.head(s.second((y.squeeze(0) if chosen == "squeeze" else y[0]).t()).t())
+
+    members = {"first": Columns(4, 5, True), "b": nn.BatchNorm1d(5), "second": Columns(5, 6, False)}
+    network = Net(forward, **members, head=nn.Linear(6, 3)).double()
+    before = copy.deepcopy(network)
+    x, y = torch.randn(7, 4, dtype=torch.float64), torch.arange(7) % 3
+    _, values = one_step(wrap(network), {"a": Activations(batches=("train",))}, batch=(x, y))
+    wrapped = "inner." if wrap is twin.Unordered else ""
+    first = before.first(x)
+    second = before.second(before.b(first.t()[None])[0].t())
+    found = values["a"]
+    for layer, expected in {"first": first.mean(0), "second": second.mean(1)}.items():
+        torch.testing.assert_close(found[f"unit_mean_before_normalisation.train.{wrapped}{layer}"], expected)
+
+
 def test_values_that_only_have_a_tensors_shape_are_not_computed_from_it():
     network = Net(
         lambda s, x: s.head(s.b(s.c(x.transpose(1, 2)) + torch.zeros_like(x[:, :1, :1])).relu().mean(2)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from experiments.errors import WrongInput
+from experiments.linear import SamplesSideBySide
 from experiments.models.network import MODELS, Network, Norm, Spec
 
 
@@ -37,7 +38,7 @@ def deep_linear(spec: Spec, norm: Norm, *, depth: int = 25, dimension: int = 10,
     sizes = [spec.input_shape[0], *[dimension] * (depth - 1), spec.outputs]
     blocks: dict[str, nn.Module] = {}
     for i in range(depth):
-        layer = nn.Linear(sizes[i], sizes[i + 1], bias=False)
+        layer = SamplesSideBySide(sizes[i], sizes[i + 1], bias=False)
         last = i == depth - 1
         blocks[f"layer{i + 1}"] = norm(layer, output=last, normalised=norm_last or not last)
     return Network(blocks)

@@ -50,6 +50,11 @@ class BatchNorm1d(_Contextual, nn.BatchNorm1d):
 
     holds_all = True  # nothing beside parameters, buffers and the context: see probes.engine.hooks.torchs_own
 
+    def forward(self, input: Tensor) -> Tensor:  # samples that are neighbours go as a channel's pixels, without a copy
+        if input.ndim == 2 and input.stride(0) == 1 and not input.is_contiguous():
+            return super().forward(input.t()[None]).squeeze(0).t()
+        return super().forward(input)
+
 
 class BatchNorm2d(_Contextual, nn.BatchNorm2d):
     """torch's for images, see :class:`_Contextual`."""

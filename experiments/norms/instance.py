@@ -5,7 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from experiments.errors import WrongInput
-from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolution, refuse_single_values, units
+from experiments.norms.base import (
+    NORMS,
+    device_and_dtype,
+    in_range,
+    is_convolution,
+    kind_of,
+    refuse_single_values,
+    units,
+)
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -29,7 +37,7 @@ def instance(layer: nn.Module, *, eps: float = 1e-5) -> nn.Module:
     in_range("eps", eps, 0)
     if not is_convolution(layer):
         raise WrongInput(
-            f"norm=instance: does not fit a {type(layer).__name__}: it normalises each channel of each sample over "
+            f"norm=instance: does not fit a {kind_of(layer)}: it normalises each channel of each sample over "
             f"height and width, and there a channel is a single value; use it on convolutions, or norm=layer"
         )
     return InstanceNorm2d(units(layer), eps=eps, affine=True, **device_and_dtype(layer))

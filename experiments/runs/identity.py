@@ -26,6 +26,8 @@ from experiments.source_keys import SOURCE_KEYS
 
 RESULTS_VERSION = 2
 """Raised whenever a change makes equal configurations give other numbers."""
+LATER_VERSIONS = {"deep_linear": 3}
+"""Of the models that alone are touched by a change: the finished runs of all others keep their names."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Identity:
     """Dotted key -> default of every training option that has one."""
     measurement_defaults: dict[str, Any] = field(default_factory=dict)
     """The same of what is measured."""
+    results_version: int = RESULTS_VERSION
+    """See :func:`results_version`."""
 
     @property
     def digests(self) -> tuple[str, str]:
         """Of training and measurement, hexadecimal; runs that are equal here are one run."""
-        return _digest([RESULTS_VERSION, self.training])[:8], _digest(self.measurement)[:4]
+        return _digest([self.results_version, self.training])[:8], _digest(self.measurement)[:4]
 
 
 def identity_of(config: Mapping[str, Any], fingerprint: str) -> Identity:
@@ -66,7 +70,15 @@ def identity_of(config: Mapping[str, Any], fingerprint: str) -> Identity:
     if fingerprint:
         training["data"]["fingerprint"] = fingerprint
     measured = {key: _canonical(value) for key, value in measurement_defaults(config).items()}
-    return Identity(training, _differing(config, "measurement", measured, moot), defaults, measured)
+    measures = _differing(config, "measurement", measured, moot)
+    return Identity(training, measures, defaults, measured, results_version(config))
+
+
+def results_version(config: Mapping[str, Any]) -> int:
+    """Of the results that a configuration gives today; a user's own model is as old as all others."""
+    model = config["model"]
+    later = LATER_VERSIONS.get(model["name"], 0) if model.get("file") is None else 0
+    return max(RESULTS_VERSION, later)
 
 
 def _differing(
@@ -233,10 +245,10 @@ def check_identity(path: Path, identity: Identity) -> dict[str, Any] | None:
 
 def check_training(path: Path, there: Mapping[str, Any], identity: Identity) -> None:
     """The same of what is trained alone; ``there`` is what config.json says."""
-    if there["results_version"] != RESULTS_VERSION:
+    if there["results_version"] != identity.results_version:
         raise WrongInput(
             f"{path}: made by results version {there['results_version']} of the suite, this is version "
-            f"{RESULTS_VERSION}; choose another runs_dir or run_name"
+            f"{identity.results_version}; choose another runs_dir or run_name"
         )
     if "training" not in there:
         raise WrongInput(

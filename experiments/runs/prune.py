@@ -20,7 +20,7 @@ from experiments.errors import RunFailure, WrongInput
 from experiments.runs.files import read_json
 from experiments.runs.folder import RunFolder, read_status
 from experiments.runs.format import CONFIG, LOCK, flat, lost_config
-from experiments.runs.identity import RESULTS_VERSION
+from experiments.runs.identity import results_version
 from experiments.runs.lease import is_held
 from experiments.schema import HEARTBEAT_SECONDS
 
@@ -82,8 +82,8 @@ def _why(path: Path) -> tuple[str, str] | None:
     if not (path / CONFIG).exists() or status is None:
         return "orphaned", "never began"
     config = read_json(path / CONFIG, ("results_version", "config"))
-    if config["results_version"] != RESULTS_VERSION:
-        return "outdated", f"results version {config['results_version']}, now {RESULTS_VERSION}"
+    if config["results_version"] != (version := results_version(config["config"])):
+        return "outdated", f"results version {config['results_version']}, now {version}"
     named = flat(config["config"])
     hashed = {**config.get("identity", {}), **config.get("training", {}), **config.get("measurement", {})}
     for key, was in flat(hashed).items():

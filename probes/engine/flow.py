@@ -24,7 +24,9 @@ INPUT = -1
 """The place of what enters the network."""
 
 _VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze", "unflatten"}
-_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "embedding", "_embedding_bag", "mkldnn_rnn_layer", "_cudnn_rnn"}
+_FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
+"""Products of two matrices; the place of the first among their arguments."""
+_PRODUCTS = {*_FACTORS, "embedding", "_embedding_bag", "mkldnn_rnn_layer", "_cudnn_rnn"}
 
 
 @dataclass
@@ -194,9 +196,21 @@ class Recorder(TorchDispatchMode):
         known = [(x, axis) for key, x in given if (axis := self._axes.get(_signature(key, x))) is not None]
         for key, value in made:
             alike = [pair for pair in known if pair[0].shape == value.shape] or known
-            axis = _axis(name, args, alike[0] if alike else None, value)
+            rows = self._rows(name, args)
+            axis = rows if rows is not None else _axis(name, args, alike[0] if alike else None, value)
             if axis is not None:
                 self._axes[_signature(key, value)] = axis
+
+    def _rows(self, name: str, args: Any) -> int | None:
+        """The axis of rows where parameters alone are a product's left factor, whose units these are; else None."""
+        if name not in _FACTORS:
+            return None
+        factors = args[_FACTORS[name] :][:2]
+        left, right = (self._of_parameters(self._key(x, known=False)) for x in factors)
+        return factors[0].ndim - 2 if left and not right else None
+
+    def _of_parameters(self, key: int) -> bool:
+        return key in self._parameters or key in self._from
 
 
 def _axis(name: str, args: Any, source: tuple[Tensor, int] | None, value: Tensor) -> int | None:
@@ -219,6 +233,9 @@ def _axis(name: str, args: Any, source: tuple[Tensor, int] | None, value: Tensor
             a, b = (0, 1) if name == "t" else (args[1] % x.ndim, args[2] % x.ndim)
             order[a], order[b] = order[b], order[a]
         return _named(order.index(place), value)
+    if name == "select":
+        gone = args[1] % x.ndim
+        return None if gone == place else _named(place - (gone < place), value)
     if name not in _VIEWS or x.shape == value.shape:
         return axis
     inner = [x.shape[place + 1 :].numel(), *(value.shape[i + 1 :].numel() for i in range(value.ndim))]

@@ -21,7 +21,7 @@ def width(view: View, tap: str) -> int:
 
 def units_second(values: Tensor, axis: int) -> Tensor:
     """``values`` with the axis of units in second place, as reductions read them; a view."""
-    return values if values.ndim < 3 or axis == 1 else values.movedim(axis, 1)
+    return values if values.ndim < 2 or axis % values.ndim == 1 else values.movedim(axis, 1)
 
 
 def by_unit(values: Tensor) -> Tensor:

@@ -149,10 +149,10 @@ class OutputNormalisation(nn.Module):
         own = {"running_mean": self.running_mean, "running_denominator": self.running_denominator}
         return statistics.held(self.place, **own)
 
-    def affine(self, x: Tensor, mean: Tensor, denominator: Tensor, shift: Tensor | float = 0.0) -> Tensor:
-        """gamma ((x - mean) / denominator + shift) + beta in one pass over x; the other arguments are (units,)."""
+    def affine(self, x: Tensor, mean: Tensor, denominator: Tensor) -> Tensor:
+        """gamma (x - mean) / denominator + beta in one pass over x; the other arguments are (units,)."""
         scale = self.weight / denominator
-        offset = self.bias + self.weight * shift - mean * scale
+        offset = self.bias - mean * scale
         return torch.addcmul(offset.view(self.shape), x, scale.view(self.shape))
 
     @torch.no_grad()

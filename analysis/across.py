@@ -141,7 +141,8 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
 
     The best value is where the pilots' median of `by` is least (or greatest). So no seed is judged at a value that was
     chosen by its own luck: the best of each seed by itself would be wrong in 16 to 93 % of cases. A best value at the
-    grid's end may lie beyond it, and is none.
+    grid's end may lie beyond it, and is none. Pilots have a run at each of the grid's values; of all other seeds only
+    the run at the best one is needed.
     """
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
@@ -150,7 +151,10 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
         if len(grid) < FEWEST_VALUES:
             told = ", ".join(map(plain, grid))
             raise NotRun(f"a best {words_of(key)} needs {FEWEST_VALUES} values or more, not {told} alone")
-        pilots, value = _chosen(judged.number, least)
+        whole = judged.ran.all(axis=1)
+        if not whole.any():
+            return _exact(pd.Series(dtype=float))
+        pilots, value = _chosen(judged.number[whole], least)
         if value is None:
             raise Unanswerable(f"no {words_of(key)} can be chosen: the pilot seeds have no {by.name}")
         if value in (grid[0], grid[-1]):
@@ -163,7 +167,7 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
     chosen = f"chosen on the {PILOTS} lowest seeds, by the {which} {by.name} ({by.says}), which are not judged"
     says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
     name = f"{measure.name} at the best {words_of(key)}"
-    return Across(key, name, says, (measure, by), reduce, fewest=1)  # says itself how many it needs
+    return Across(key, name, says, (measure, by), reduce, ragged=True, fewest=1)  # says itself what it needs
 
 
 def _chosen(numbers: pd.DataFrame, least: bool) -> tuple[list[Any], Any]:

@@ -90,6 +90,16 @@ def test_best_does_not_look_at_the_seeds_that_it_judges() -> None:
     )
 
 
+def test_of_the_seeds_that_are_judged_only_the_run_at_the_best_value_is_needed() -> None:
+    """A pilot has a run at every value: a lower seed that lacks one is no pilot, and is judged as all others are."""
+    whole = {0.01: 3.0, 0.1: 1.0, 1.0: 2.0}
+    lacking = {0.01: -9.0, 0.1: 1.25}  # of its own the best rate were 0.01
+    runs = {0: lacking, 1: whole, 2: {0.01: 5.0, 0.1: 2.0, 1.0: 2.5}, 3: {0.1: 1.5}, 4: {1.0: 7.0}, 5: whole}
+    check(best(M, KEY, M), runs_of(m=runs), {0: 1.25, 3: 1.5, 5: 1.0})
+    none = {seed: grid for seed, grid in runs.items() if seed in (0, 3, 4)}
+    check(best(M, KEY, M), runs_of(m=none), {})
+
+
 def test_pilots_alone_are_no_seeds() -> None:
     grid = {0.01: 2.0, 0.1: 1.0, 1.0: 2.0}
     check(best(M, KEY, M), runs_of(m={0: grid, 1: grid}), {0: math.nan, 1: math.nan})

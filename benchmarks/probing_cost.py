@@ -2,7 +2,8 @@
 
     python benchmarks/probing_cost.py [--rounds 5] [--threads 1]
 
-Networks: VGG-11 with BN on 128 random 32x32 images, and the 25-layer linear net with BN on its 1,000 samples. In each
+Networks: VGG-11 with BN on 128 random 32x32 images, the 25-layer linear net with BN on its 1,000 samples, and, for the
+probes that read every layer without a pass of their own, 50 layers of width 128 with BN. In each
 round plain steps and probed steps alternate in one process; the cost of a probe is
 (seconds of a probed step - seconds of a plain step) / seconds of a plain step, and the median over rounds is printed
 beside the passes that the plan announces. A second row gives the share of the probed step that goes into making sure
@@ -45,6 +46,8 @@ SETTINGS = {
     "VGG-11 BN": ["data=cifar10", "model=vgg11", "optim.batch_size=128", "probes.fixed_batch=128"],
     "25 linear layers, BN": ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6"],
 }
+DEEP = "50 layers of 128, BN"
+SETTINGS[DEEP] = ["data=digits", "model=mlp", "model.depth=50", "model.widths=[128]"]
 PROBES = ["landscape", "ics", "gradients", "activations", "theory", "standard", "dynamics", "representations", "shift"]
 
 CPU = torch.device("cpu")
@@ -183,10 +186,15 @@ def with_loss_landscapes(name: str, training: Training, rounds: int, plain_steps
     )
 
 
+def chosen(name: str) -> list[str]:
+    """The probes that are measured on a network."""
+    return ["dynamics", "representations", "shift"] if name == DEEP else PROBES
+
+
 def print_peak_memory(name: str) -> None:
     """Peak resident memory of fresh processes that train plainly and with a probe, beside what the plan states."""
     peaks = {}
-    for probes in ("none", *PROBES):
+    for probes in ("none", *chosen(name)):
         code = (
             "import sys; sys.path.insert(0, sys.argv[1]); import probing_cost as b, torch;"
             "torch.set_num_threads(1); t = b.setting(b.SETTINGS[sys.argv[2]], sys.argv[3]);"
@@ -209,13 +217,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--network", choices=list(SETTINGS), help="this one alone")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     print(f"torch {torch.__version__}, {arguments.threads} thread(s); cost of one probed step in plain training steps")
     for name, overrides in SETTINGS.items():
+        if arguments.network not in (None, name):
+            continue
         steps = 1 if "VGG" in name else 20
-        for probes in PROBES:
+        for probes in chosen(name):
             training = setting(overrides, probes)
             assert isinstance(training.network, nn.Module)
             assert isinstance(training.probes, Probes)

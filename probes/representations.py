@@ -192,19 +192,21 @@ class Representations:
                     answer[f"{metric}_{place}.{batch}"] = values
                 if self.thresholds:
                     answer[f"cosine_share_above_{place}.{batch}"] = found[:, len(MEASURES) :]
-            distances, widths = [], []
+            # all layers' units at once: of many small layers each operation takes longer to call than to do
+            columns, widths, small = [], [], []
             for layer, weight in self._planes(at.network).values():
                 parts = {name: at[need] for name, need in self._plane_needs(batch, layer, weight).items()}
-                distance = parts["size"] / parts["weight"]
-                if layer.batch_norm_epsilon is not None:
-                    distance = distance * (parts["moments"][1] + layer.batch_norm_epsilon).sqrt()
-                if layer.gamma is not None:
-                    distance = distance / parts["gamma"].abs()
-                distances.append(distance)
-                widths.append(len(distance))
-            if distances:
-                found = group_sums(torch.cat(distances), widths) / torch.tensor(widths)
-                answer[f"hyperplane_distance.{batch}"] = found
+                one = torch.ones_like(parts["size"])
+                variance = one if layer.batch_norm_epsilon is None else parts["moments"][1]
+                columns.append(torch.stack([parts["size"], parts["weight"], variance, parts.get("gamma", one)]))
+                widths.append(len(one))
+                small.append(layer.batch_norm_epsilon or 0.0)
+            if columns:
+                lengths = torch.tensor(widths)
+                size, norm, variance, gamma = torch.cat(columns, 1)
+                eps = torch.tensor(small, dtype=torch.float64).repeat_interleave(lengths)
+                distance = size / norm * (variance + eps).sqrt() / gamma.abs()
+                answer[f"hyperplane_distance.{batch}"] = group_sums(distance, widths) / lengths
             if self._classes(at.network):
                 answer[f"most_predicted_share.{batch}"] = at[self._predicted(at.network, batch)][0]
         return answer

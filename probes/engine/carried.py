@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -145,12 +146,24 @@ class Carried:
         for (_, own), values in zip(self._closures, state[:functions], strict=True):
             for name, value in (values.constant | self._copies(values.changing)).items():
                 _write(own, name, value)
-        everything = state is not self._last or not self._unchanged()
+        everything = not self._alike(state) or not self._unchanged()
         if everything:
             self._last, self._marks = state, []
         for (_, _, own), registered, values in zip(self._objects, self._registered, state[functions:], strict=True):
             if everything or values.changing or values.tensors:
                 self._put(own, registered, values, mark=everything)
+
+    def _alike(self, state: State) -> bool:
+        """Whether what is shared in ``state`` is, object by object, what was put last; the rest is copied anyway."""
+        return state is self._last or (
+            self._last is not None
+            and all(
+                now.constant.keys() == then.constant.keys()
+                and now.changing.keys() == then.changing.keys()
+                and all(map(operator.is_, now.constant.values(), map(then.constant.__getitem__, now.constant)))
+                for now, then in zip(state[len(self._closures) :], self._last[len(self._closures) :], strict=True)
+            )
+        )
 
     def _unchanged(self) -> bool:
         """Whether all that is shared still stands where it was put; many times faster than putting it there."""

@@ -93,7 +93,8 @@ class Program:
 
     def bind(self, network: nn.Module) -> list[Callable[..., Any]]:
         """What each step calls."""
-        return [step.bind(network) for step in self.steps]
+        modules = dict(network.named_modules(remove_duplicate=False))  # one walk: a look-up of each takes three
+        return [step.bind(network) if step.module is None else modules[step.module] for step in self.steps]
 
     def run(
         self,

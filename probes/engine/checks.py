@@ -272,7 +272,7 @@ class Guard:
     def __init__(self, network: nn.Module, thorough: bool) -> None:
         self.modules = list(network.named_modules())
         self.marks = self._marks()
-        self.values = {name: tensor.detach().clone() for name, tensor in self._tensors() if thorough}
+        self.values = {name: tensor.detach().clone() for name, tensor in self._tensors()} if thorough else {}
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for path, module in self.modules:

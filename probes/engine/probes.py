@@ -284,15 +284,16 @@ class Probes:
             state.restore()
 
     def _check_modes(self, names: frozenset[str]) -> None:
-        for name in self.probes:
-            if name in names and self.declarations[name].modes:
-                for module, by_batch in batch_modes(self._apparatus.source).items():
-                    if by_batch != self._batch_modes.get(module, by_batch):
-                        was, now = ("training", "evaluation") if not by_batch else ("evaluation", "training")
-                        raise ProbeError(
-                            f"probe {name}: batch normalisation {module!r} was in {was} mode when Probes was built and "
-                            f"is in {now} mode now: build it anew"
-                        )
+        told = [name for name in self.probes if name in names and self.declarations[name].modes]
+        modes = batch_modes(self._apparatus.source) if told else {}
+        for name in told:
+            for module, by_batch in modes.items():
+                if by_batch != self._batch_modes.get(module, by_batch):
+                    was, now = ("training", "evaluation") if not by_batch else ("evaluation", "training")
+                    raise ProbeError(
+                        f"probe {name}: batch normalisation {module!r} was in {was} mode when Probes was built and "
+                        f"is in {now} mode now: build it anew"
+                    )
 
     def _measure(self, moment: ProbedStep, names: frozenset[str], values: Results) -> None:
         guard: checks.Guard | None = None

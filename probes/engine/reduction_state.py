@@ -22,13 +22,13 @@ class ReductionState:
     """
 
     def __init__(self, needs: Iterable[Need], device: torch.device) -> None:
-        self._known = {repr(need) for need in needs}
+        self._spelled = {need: repr(need) for need in needs}  # once: spelling hundreds of needs takes as long as a pass
         self._device = device
         self._held: dict[str, dict[str, Tensor]] = {}
 
     def of(self, need: Need) -> dict[str, Tensor]:
         """What the reduction of ``need`` kept; what it puts there it finds at its next probed step."""
-        return self._held.setdefault(repr(need), {})
+        return self._held.setdefault(self._spelled[need], {})
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Plain tensors by need, spelled out, and name."""
@@ -40,7 +40,7 @@ class ReductionState:
         Raises:
             ProbeError: it belongs to other probes.
         """
-        if not set(state) <= self._known:
+        if not set(state) <= set(self._spelled.values()):
             raise ProbeError("saved state of the probes is of other options than the ones given")
         self._held = {need: {k: v.to(self._device, copy=True) for k, v in kept.items()} for need, kept in state.items()}
 

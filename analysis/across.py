@@ -54,6 +54,7 @@ class Across:
         ragged: whether each seed may have values of its own, as where an edge was bisected; else a seed that lacks a
             run at some of the grid's values has no number.
         fewest: values of the key without which there is nothing to go across.
+        follows: keys whose values follow from the key's, as the fingerprint of data does from how they are made.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Across:
     reduce: Callable[[Sequence[Over]], pd.DataFrame] = field(compare=False)
     ragged: bool = False
     fewest: int = 2
+    follows: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[tuple[str, str | None], ...]:
@@ -71,8 +73,9 @@ class Across:
 
     @property
     def free(self) -> tuple[str, ...]:
-        """The key, and those that its measures go across themselves."""
-        return tuple(dict.fromkeys((self.key, *(key for measure in self.measures for key in measure.free))))
+        """The key, what follows from it, and the keys that its measures go across themselves."""
+        further = (key for measure in self.measures for key in measure.free)
+        return tuple(dict.fromkeys((self.key, *self.follows, *further)))
 
     @property
     def diverged_count(self) -> bool:
@@ -275,10 +278,18 @@ def _edge(found: _Stretch | None) -> pd.Series:
     return pd.Series([own[last], own[last], own[last + 1] if last + 1 < len(own) else math.inf], _ENDS)
 
 
-def slope(measure: BySeed, key: str, *, log_key: bool = True, log_measure: bool = True, where: str = "") -> Across:
+def slope(
+    measure: BySeed,
+    key: str,
+    *,
+    log_key: bool = True,
+    log_measure: bool = True,
+    where: str = "",
+    follows: tuple[str, ...] = (),
+) -> Across:
     """Least-squares slope of the measure on the key, by default of logarithm on logarithm; one for each seed.
 
-    Where a number is only a bound, so is the slope, to the side to which that number pulls it.
+    Where a number is only a bound, so is the slope, to the side to which it pulls; `follows` as `Across` has it.
     """
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
@@ -297,7 +308,8 @@ def slope(measure: BySeed, key: str, *, log_key: bool = True, log_measure: bool 
             {n: np.where(known, e, np.nan) for n, e in zip(_ENDS, ends, strict=True)}, table.number.index
         )
 
-    return Across(key, *_slope_told(measure, key, log_key, log_measure, where, "slope"), (measure,), reduce)
+    told = _slope_told(measure, key, log_key, log_measure, where, "slope")
+    return Across(key, *told, (measure,), reduce, follows=follows)
 
 
 def _sum(weights: np.ndarray, rising: np.ndarray, falling: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from analysis.across import Across, best, edge
 from analysis.claims import NotRun, Term, difference
 from analysis.figures import Runs
+from analysis.ledger import judge
 from analysis.measures import over_training
 from analysis.select import settings
 from analysis.studies.irpan2017.arms import JOINT, OWN, SEPARATE
+from analysis.studies.irpan2017.claims import CLAIMS
 from analysis.studies.irpan2017.figures import accuracy_by_order, accuracy_by_statistics, running_averages
 from analysis.studies.irpan2017.own_measures import change, one_of
 from tests.made_table import BASE, made, row
@@ -84,6 +87,30 @@ def test_a_change_at_the_best_rate_takes_each_orders_own() -> None:
     assert found.dropna().to_dict() == pytest.approx({2: -0.2, 3: -0.2})  # two seeds are pilots
     comparison = difference(Term.of("batch", tuned), Term.of("none", tuned), high=0.0)
     assert comparison.region.holds(-0.1)
+
+
+def test_the_dose_is_one_setting_though_each_share_has_images_of_its_own() -> None:
+    (claim,) = (claim for claim in CLAIMS if claim.name == "PB2")
+    trained, facts, rows = {}, {}, []
+    for arm, falls in ((JOINT, 0.0), (SEPARATE, 0.3)):
+        for share, seed in itertools.product((0.3, 0.5, 1.0), range(6)):
+            run = f"{arm.name}-{share}-{seed}"
+            own = {
+                "data": "two_domains",
+                "data.predict": "class",
+                "data.blend": share,
+                "data.fingerprint": f"of {share}",
+            }
+            trained[run], facts[run] = {**BASE, **USUAL, **own, **dict(arm.where)}, {"seed": seed}
+            number = 0.9 - falls * share + 1e-4 * seed
+            rows += [row(run, step, "accuracy", number, batch="test", probe="training") for step in range(8)]
+    (verdict,) = judge(made(rows, trained, facts, dict.fromkeys(trained, USUAL)), [claim])
+    assert verdict.told == "supported"
+    assert verdict.parts[0].outcome.effect == pytest.approx(-0.3)
+    for run in trained:  # other images for another reason are another setting
+        trained[run]["data.file_sha256"] = trained[run]["data.fingerprint"]
+    (verdict,) = judge(made(rows, trained, facts, dict.fromkeys(trained, USUAL)), [claim])
+    assert verdict.word == "not run"
 
 
 # -------------------------------------------------------------------------------------------------------------- figures

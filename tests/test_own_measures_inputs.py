@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from analysis.runs import Runs
 from analysis.studies.lecun1998.claims import LEVEL, TO_LEVEL
@@ -143,6 +144,12 @@ def test_the_lowest_seeds_path_at_the_rate_of_the_least_loss_is_drawn_with_conto
             heights = np.einsum("pi,ij,pj->p", points, curvature, points)
             np.testing.assert_allclose(heights, share * (away @ curvature @ away), rtol=1e-4)
         assert "learning rate 0.4" in panel.notes
+    figure = Figure(layout="constrained")
+    descent_paths.draw(data, figure)
+    figure.draw_without_rendering()
+    for axes in figure.axes:  # a circle in the weights is one on paper
+        (left, low), (right, high) = axes.transData.transform([(0, 0), (1, 1)])
+        assert right - left == pytest.approx(high - low, rel=1e-6)
     (column, _) = descent_paths.compute(with_paths(paths, every=2)).columns
     assert not column.panels[0].expected, "steps that were left out are no updates"
 

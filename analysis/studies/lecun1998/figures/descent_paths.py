@@ -139,3 +139,5 @@ def _contour(loss: Bowl, start: np.ndarray, share: float, told: str) -> Expected
 def draw(data: Sheet, figure: Figure) -> None:
     """One column per arm on an empty figure with constrained layout, whose size is set."""
     sized(data, figure, tall=1.5)
+    for axes in figure.axes:  # one length for both weights, so that a round contour is round
+        axes.set_aspect("equal", adjustable="box")

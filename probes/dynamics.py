@@ -176,10 +176,11 @@ class Dynamics:
         averaged = self._averaged(network)
         if averaged:
             # all layers' units at once: of many small layers each operation takes longer to call than to do
-            means, variances, own = (torch.cat([at[each[i]] for each in averaged.values()], -1) for i in (1, 2, 3))
-            widths = torch.tensor([at[mean].numel() for _, mean, *_ in averaged.values()])
-            eps = torch.tensor([each[0] for each in averaged.values()], dtype=torch.float64).repeat_interleave(widths)
-            (of_batch, squared), running = own, (variances + eps).sqrt()
+            small, *needs = zip(*averaged.values(), strict=True)
+            means, variances, (of_batch, squared) = (torch.cat([at[need] for need in of], -1) for of in needs)
+            widths = torch.tensor([at[mean].numel() for mean in needs[0]])
+            eps = torch.tensor(small, dtype=torch.float64).repeat_interleave(widths)
+            running = (variances + eps).sqrt()
             spread = (squared + eps).sqrt()
             ratios = torch.stack([(means - of_batch).abs() / spread, (running / spread - 1).abs()])
             found = group_sums(ratios, widths.tolist()) / widths

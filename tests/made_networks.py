@@ -48,6 +48,20 @@ class Scaled(nn.Module):
         return self.scale * x
 
 
+class Passing(nn.Module):
+    """Attributes that are there at the first steps only: a number, and a list that holds one."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.shift = 2.0, [0.5]
+
+    def changed(self, step):
+        vars(self).pop({1: "shift", 2: "scale"}.get(step), None)
+
+    def forward(self, x):
+        return x * getattr(self, "scale", 1.0) + getattr(self, "shift", [0.0])[0]
+
+
 class Table(nn.Module):
     """Plain attributes that can be written into: a list, a dict and a tensor."""
 
@@ -184,6 +198,7 @@ KINDS = {
     "asks for gradients": (lambda: AsksForGradients(6), lambda part, step: None),
     "asks the tensor": (AsksTheTensor, lambda part, step: None),
     "attribute": (Scaled, lambda part, step: setattr(part, "scale", 1.0 + step)),
+    "attributes that come and go": (Passing, lambda part, step: part.changed(step)),
     "attributes written into": (Table, lambda part, step: part.options.update(scale=1.0 + step)),
     "reassigned buffer": (Reassigned, lambda part, step: part.train(step % 2 == 0)),
     "recalls": (Recalls, lambda part, step: None),

@@ -97,12 +97,17 @@ def test_bands_that_overlap_have_edges_of_their_own() -> None:
     """Of few seeds each is a line of its own; of many, the ends of the band are."""
     ours = [curve(np.arange(0, 100, 10), 12, norm, up) for norm, up in (("none", 0.0), ("batch", 0.5))]
     axes = drawn(*ours)
-    for one in ours:
-        lines = [line for line in axes.lines if line.get_color() == norm_style(one.norm).colour]
-        for edge in (one.least, one.greatest):
-            assert any(np.array_equal(line.get_ydata(), edge) for line in lines), one.norm
-    dashes = {str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in axes.lines}  # type: ignore[attr-defined]
-    assert len(dashes) >= 2
+    assert len(axes.collections) == 2
+    for one, band in zip(ours, axes.collections, strict=True):
+        *colour, opaque = band.get_edgecolor()[0]
+        assert tuple(colour) == pytest.approx(to_rgb(norm_style(one.norm).colour))
+        assert opaque > 3 * band.get_facecolor()[0][3]
+        assert band.get_linewidth()[0] > 0
+        corners = {(round(x, 9), round(y, 9)) for x, y in band.get_paths()[0].vertices}
+        assert {(float(x), round(float(y), 9)) for x, y in zip(one.steps, one.greatest, strict=True)} <= corners
+    few = drawn(curve(np.arange(0, 100, 10), 3))
+    assert few.collections[0].get_linewidth()[0] == 0
+    assert sum(line.get_linewidth() < 1 for line in few.lines) == 3
 
 
 def test_greys_differ() -> None:

@@ -114,12 +114,12 @@ def _draw_curve(curve: Curve, panel: Panel, axes: Axes, order: int, ends: tuple[
     centre, low, high, each = (on_axes(v, panel, ends) for v in (curve.median, curve.least, curve.greatest, curve.each))
     if len(curve.runs) > 1:
         if curve.shade is None:  # many bands over each other would hide the lines
-            axes.fill_between(curve.steps, low, high, color=line["color"], alpha=0.13, linewidth=0)
+            # Of many seeds the band has an edge, so that bands that overlap stay apart; few are lines of their own.
+            face, edge = (line["color"], 0.13), (line["color"], 0.6)
+            width = 0.5 if len(curve.runs) > MOST else 0.0
+            axes.fill_between(curve.steps, low, high, facecolor=face, edgecolor=edge, linewidth=width)
         if len(curve.runs) <= MOST:
             axes.plot(curve.steps, each.T, color=line["color"], linewidth=0.5, alpha=0.45)
-        elif curve.shade is None:  # its edges, so that bands that overlap stay apart
-            edges = np.stack([low, high], axis=1)
-            axes.plot(curve.steps, edges, color=line["color"], linestyle=line["linestyle"], linewidth=0.5, alpha=0.6)
     every = max(1, len(curve.steps) // 6)
     # Markers of different lines stand at different steps, so that none hides another.
     start = order * every // max(1, len(panel.curves)) if len(curve.steps) > 6 else 0

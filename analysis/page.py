@@ -20,6 +20,7 @@ from analysis.claims import MUCH, SIMILAR
 from analysis.decide import RATIO, SEEDS
 from analysis.decide.outcome import LEANS, PROVISIONAL
 from analysis.decide.typical import ALPHA
+from analysis.drawing.medians import as_csv, medians
 from analysis.drawing.ridges import SheetAndRidges
 from analysis.drawing.sheet import Sheet
 from analysis.files import replace
@@ -98,6 +99,16 @@ class Numbers:
             )
         return links
 
+    def of_figure(self, name: str, table: pd.DataFrame) -> Markup:
+        """Writes NAME.csv, each run's numbers, and NAME.medians.csv, what is drawn; gives links to both."""
+        links = self.links(name, table)
+        if not isinstance(table, pd.DataFrame) or not len(told := medians(table)):  # of a user's own: anything
+            return links
+        content = as_csv(told)
+        replace(self.folder / f"{name}.medians.csv", lambda path: path.write_bytes(content))
+        link = Markup('; the medians alone: <a href="{0}/{1}.medians.csv">{1}.medians.csv</a>')
+        return links + link.format(self.folder.name, name)
+
 
 # -------------------------------------------------------------------------------------------------------------- figures
 
@@ -147,7 +158,7 @@ class Pictures:
             if not own:
                 raise
             return {**said, "failed": f"not drawn: {type(error).__name__}: {error}"}
-        links = self.numbers.links(name, data.table()) if callable(getattr(data, "table", None)) else ""
+        links = self.numbers.of_figure(name, data.table()) if callable(getattr(data, "table", None)) else ""
         said["beside"] = data.beside() if isinstance(data, Sheet | SheetAndRidges) else []
         size = {"width": width, "height": height, "least": min(width * FEWEST_PER_INCH // PIXELS_PER_INCH, 600)}
         return {**said, **size, "source": source, "links": links, "alt": f"{said['title']}. {said['caption']}"}

@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex, to_rgb
 # Okabe and Ito (2008), told apart by colour-blind readers; their yellow is too pale for a line on white.
 _BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 _BLUE, _VERMILION, _PURPLE, _GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
+_PALE_GREY = "#A9A9A9"  # told from _GREY, and from #555555, that of no normalisation with options
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ NORMS: dict[str, NormStyle] = {
     "weight": NormStyle(_PURPLE, (3, 1, 1, 1), "p"),
     "batch_renorm": NormStyle(_SKY, (6, 1, 6, 1, 1, 1), "d"),
     "whitening": NormStyle(_ORANGE, (10, 1.5, 4, 1.5), "*"),
-    "cosine": NormStyle(_GREY, (5, 5), "H"),
+    "cosine": NormStyle(_PALE_GREY, (5, 5), "H"),
     "dyt": NormStyle(_GREEN, (2, 3, 6, 3), "8"),
 }
 _COLOURS = (_VERMILION, _BLUE, _GREEN, _ORANGE, _PURPLE, _SKY, _GREY)

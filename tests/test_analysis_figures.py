@@ -362,7 +362,7 @@ def test_figures_command(
     for where, told in ((runs / "figures", []), (out, ["--out", str(out)])):
         assert main(["figures", str(runs), "--only", "training_curves", *told]) == 0
         printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
-        assert printed == [where / f"training_curves.{kind}" for kind in ("svg", "png", "pdf", "csv")]
+        assert printed == [where / f"training_curves.{kind}" for kind in ("svg", "png", "pdf", "csv", "medians.csv")]
         assert all(path.is_absolute() and path.stat().st_size for path in printed)
     svg = "training_curves.svg"
     assert (out / svg).read_bytes() == (runs / "figures" / svg).read_bytes()

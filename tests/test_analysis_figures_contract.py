@@ -196,7 +196,9 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path, standard: dict[str, tuple[A
     shuffled = made.runs()
     for name in kinds.values():
         first = figures.write(name, runs, tmp_path / name / "a")
-        assert [path.name for path in first] == [f"{name}.{kind}" for kind in ("svg", "png", "pdf", "csv")]
+        assert [path.name for path in first] == [
+            f"{name}.{kind}" for kind in ("svg", "png", "pdf", "csv", "medians.csv")
+        ]
         assert sorted((tmp_path / name / "a").iterdir()) == sorted(first)
         second = figures.write(name, shuffled, tmp_path / name / "b")
         for a, b in zip(first, second, strict=True):

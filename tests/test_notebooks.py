@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import math
@@ -19,6 +18,7 @@ from matplotlib import image
 
 from analysis import figures
 from analysis.errors import WrongInput
+from notebooks.pages import run_cell
 from tests.conftest import partly
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -40,18 +40,6 @@ def read(path: Path) -> dict[str, Any]:
 def sources(path: Path) -> dict[str, str]:
     """The code cells by their id, in order."""
     return {cell["id"]: "".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "code"}
-
-
-def run_cell(source: str, namespace: dict[str, Any], name: str) -> Any:
-    """What Jupyter does with a cell: the value of its last line if that is an expression, else None."""
-    if source.startswith("%%writefile "):
-        head, _, body = source.partition("\n")
-        Path(head.removeprefix("%%writefile ")).write_text(body + "\n")
-        return None
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, name, "exec"), namespace)
-    return eval(compile(ast.Expression(last.value), name, "eval"), namespace) if isinstance(last, ast.Expr) else None
 
 
 def run_notebook(path: Path) -> dict[str, Any]:

@@ -11,13 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_hex
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-NOTE: dict[str, Any] = {"color": "#777777", "fontsize": "x-small"}
+NOTE: dict[str, Any] = {"color": "#666666", "fontsize": 8}
+"""Of all notes: 8 points as printed, like the text beside them."""
 ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
 # Without viridis' last, palest part.
 MAP = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.02, 0.85, 256)))
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+EARLY = 10
+"""Steps that stand evenly on an axis that shows the early ones."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LEVELS = ((0, (1, 1)), (0, (4, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (2, 2)))
 
@@ -30,6 +33,15 @@ def shaded(shade: float) -> str:
 def in_series(shade: float) -> dict[str, Any]:
     """Keyword arguments for a line among things in an order: its colour, and a marker for readers of grey."""
     return {"color": shaded(shade), "marker": MARKERS[round(shade * (len(MARKERS) - 1))]}
+
+
+def early_ticks(axis: Axis, end: float) -> None:
+    """An axis of steps that is even up to `EARLY` and logarithmic beyond: 0, 10, 30, 100, ... up to its end."""
+    decades = math.log10(max(end, EARLY) / EARLY)
+    factors = (1, 3) if decades < 2.5 else (1,)
+    steps = [EARLY * factor * 10**power for power in range(math.floor(decades) + 1) for factor in factors]
+    axis.set_major_locator(FixedLocator([0, *(step for step in steps if step <= end)]))
+    axis.set_minor_locator(NullLocator())
 
 
 def log_ticks(axis: Axis) -> None:

@@ -16,6 +16,8 @@ from analysis.drawing.draw_panel import divergences, draw_panel, explained, foot
 from analysis.drawing.sheet import Column, Sheet
 
 WIDTH, HEIGHT = 3.1, 1.65  # of a panel, inches
+CARD = 7.0  # of a figure at least: it fills the report's card, or the column of a page
+LETTERS = 14.2  # of a note, in an inch of its panel's width
 ACROSS = 4  # columns side by side; more go below
 ENTRY = 1.03  # of the legend, inches
 
@@ -34,6 +36,8 @@ def draw_sheet(
     columns = math.ceil(len(sheet.columns) / rows_of)
     panels = max(len(column.panels) for column in sheet.columns)
     fine = math.lcm(*(len(column.panels) for column in sheet.columns))
+    width = max(WIDTH * columns, CARD)
+    letters = int(LETTERS * width / columns)
     grid = figure.add_gridspec(fine * rows_of, columns)
     for i, column in enumerate(sheet.columns):
         height = fine // len(column.panels)
@@ -44,12 +48,12 @@ def draw_sheet(
             axes.append(figure.add_subplot(place, sharex=axes[0] if axes else None))
             draw_panel(panel, axes[-1])
             axes[-1].tick_params(labelbottom=row == len(column.panels) - 1)
-        _head(column, axes, beside=sheet.columns[i - i % columns : i - i % columns + columns])
+        _head(column, axes, letters, beside=sheet.columns[i - i % columns : i - i % columns + columns])
         foot(column.panels, axes[-1])
         _name_diverged(column, axes[-1])
-    width = max(WIDTH * columns, 3.6)
+    notes = max(sum(lines(told(panel, letters)) for panel in column.panels) for column in sheet.columns)
     _legend(sheet, figure, width)
-    return width, (HEIGHT * tall * panels + 0.55) * rows_of + 0.45 + 0.13 * len(sheet.notes)
+    return width, (HEIGHT * tall * panels + 0.1 * notes + 0.55) * rows_of + 0.45 + 0.15 * len(sheet.notes)
 
 
 def sized(sheet: Sheet, figure: Figure, **options: Any) -> None:
@@ -60,15 +64,15 @@ def sized(sheet: Sheet, figure: Figure, **options: Any) -> None:
 # --------------------------------------------------------------------------------------------------- around the columns
 
 
-def _head(column: Column, axes: Sequence[Axes], beside: Sequence[Column]) -> None:
+def _head(column: Column, axes: Sequence[Axes], letters: int, beside: Sequence[Column]) -> None:
     # Titles of columns side by side stand at one height, whatever the notes under them.
-    gap = 5 + 7 * max(lines(told(other.panels[0])) for other in beside)
+    gap = 5 + 10 * max(lines(told(other.panels[0], letters)) for other in beside)
     heads = [_titles(other) for other in beside]
     title, subtitle = _titles(column)
     axes[0].set_title(title, pad=gap + 2 + 10 * max(lines(below) for _, below in heads))
     axes[0].annotate(subtitle, (0.5, 1), (0, gap), ha="center", **ABOVE)
     for axis, panel in zip(axes, column.panels, strict=True):
-        axis.annotate(told(panel), (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
+        axis.annotate(told(panel, letters), (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
 
 
 def _titles(column: Column) -> tuple[str, str]:
@@ -93,5 +97,5 @@ def _legend(sheet: Sheet, figure: Figure | SubFigure, width: float) -> None:
     entry = max(ENTRY, 0.55 + 0.062 * max((len(str(h.get_label())) for h in made), default=0))
     rows = max(1, math.ceil(len(made) / max(1, int(width / entry))))  # no more in one than fit
     words = [*explained(panels, sheet.bands), *sheet.notes]
-    title = "\n".join(textwrap.fill(word, int(width * 19)) for word in words)
+    title = "\n".join(textwrap.fill(word, int(width * 16)) for word in words)
     figure.legend(handles=made, loc="outside lower center", ncols=max(1, math.ceil(len(made) / rows)), title=title)

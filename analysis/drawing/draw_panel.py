@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from analysis import statistics
-from analysis.drawing.axes import ABOVE, LEVELS, NOTE, in_series, log_ticks, say, short
+from analysis.drawing.axes import ABOVE, EARLY, LEVELS, NOTE, early_ticks, in_series, log_ticks, say, short
 from analysis.drawing.cells import draw_cells
 from analysis.drawing.panel import TRAINING, Band, Curve, Panel, drawable
 from analysis.measures import learnt_share
@@ -22,6 +22,7 @@ from analysis.style import in_order, norm_style
 
 THEORY: dict[str, Any] = {"color": "#777777", "linestyle": (0, (2, 2)), "linewidth": 0.9, "zorder": 1.5}
 TRAINS = 0.5  # of what there is to learn of the training accuracy
+FEWEST = 8  # points of a curve that may choose the axis
 MOST = 10  # with at most so many runs each is drawn too
 OFF: dict[str, Any] = {"markersize": 4, "clip_on": False, "linestyle": "", "zorder": 4}
 
@@ -113,7 +114,10 @@ def _draw_curve(curve: Curve, panel: Panel, axes: Axes, order: int, ends: tuple[
     centre, low, high, each = (on_axes(v, panel, ends) for v in (curve.median, curve.least, curve.greatest, curve.each))
     if len(curve.runs) > 1:
         if curve.shade is None:  # many bands over each other would hide the lines
-            axes.fill_between(curve.steps, low, high, color=line["color"], alpha=0.13, linewidth=0)
+            # Of many seeds the band has an edge, so that bands that overlap stay apart; few are lines of their own.
+            face, edge = (line["color"], 0.13), (line["color"], 0.6)
+            width = 0.5 if len(curve.runs) > MOST else 0.0
+            axes.fill_between(curve.steps, low, high, facecolor=face, edgecolor=edge, linewidth=width)
         if len(curve.runs) <= MOST:
             axes.plot(curve.steps, each.T, color=line["color"], linewidth=0.5, alpha=0.45)
     every = max(1, len(curve.steps) // 6)
@@ -173,7 +177,7 @@ def draw_alone(panel: Panel, setting: Setting, title: str, bands: str, axes: Axe
     foot([panel], axes)
     words = "\n".join(textwrap.fill(word, 62) for word in (*explained([panel], bands), told(panel)) if word)
     axes.annotate(words, (0, 1), (1, 1), ha="left", linespacing=1.05, **NOTE, **ABOVE)
-    axes.set_title(textwrap.fill(": ".join(filter(None, (title, setting.label))), 52), pad=5 + 8 * lines(words))
+    axes.set_title(textwrap.fill(": ".join(filter(None, (title, setting.label))), 52), pad=5 + 10 * lines(words))
     if not panel.missing:
         axes.legend(handles=[*handles([panel]), *groups([panel], setting), *divergences([panel], setting)])
 
@@ -183,9 +187,12 @@ def lines(text: str) -> int:
     return text.count("\n") + 1 if text else 0
 
 
-def told(panel: Panel) -> str:
-    """What the unit says after its name, such as over what a loss is a mean, and what else the panel has to say."""
-    return textwrap.fill("; ".join([*filter(None, (panel.unit.partition(", ")[2],)), *panel.notes]), 62)
+def told(panel: Panel, width: int = 62) -> str:
+    """What the unit says after its name, such as over what a loss is a mean, and what else the panel has to say.
+
+    width: of a line, in letters.
+    """
+    return textwrap.fill("; ".join([*filter(None, (panel.unit.partition(", ")[2],)), *panel.notes]), width)
 
 
 def foot(panels: Sequence[Panel], last: Axes) -> None:
@@ -202,12 +209,23 @@ def foot(panels: Sequence[Panel], last: Axes) -> None:
         last.set_xlim(first / pad, end * pad)
         log_ticks(last.xaxis)
         return
+    if panels[-1].over == TRAINING and first >= 0 and end > 4 * EARLY and any(map(_early, steps)):
+        last.set_xscale("symlog", linthresh=EARLY, linscale=0.8)
+        early_ticks(last.xaxis, end)
+        last.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        last.set_xlim(first - 0.04 * EARLY, end * 1.08)
+        return
     whole = all((own == np.round(own)).all() for own in steps)  # as steps are, and radii of attacks are not
     last.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
     last.xaxis.set_major_formatter(FuncFormatter((lambda step, _: f"{step:,.0f}") if whole else short))
     if steps:  # a published curve that goes on beyond our last step does not squeeze ours
         pad = 0.025 * (end - first) or 1
         last.set_xlim(first - pad, end + pad)
+
+
+def _early(steps: np.ndarray) -> bool:
+    """Whether most of a curve's points lie in the first fifth, as where a network is looked at by its progress."""
+    return len(steps) >= FEWEST and float(np.median(steps)) < 0.2 * float(steps[-1])
 
 
 def groups(panels: Sequence[Panel], setting: Setting) -> list[Line2D]:

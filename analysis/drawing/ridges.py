@@ -216,9 +216,9 @@ def draw_ridges(data: Ridges, figure: Figure | SubFigure, told: Sequence[str] = 
     words += settings if len(settings) == 1 else []
     words += [LAYER_NOTE] if any("(for " in layer for _, layer in data.rows) else []
     words += [note for note in data.notes if note not in told]
-    below = "\n".join(textwrap.fill(word, int(width * 16)) for word in words)
-    figure.supxlabel(below, fontsize=7)
-    return width, RIDGE_HEIGHT * len(data.rows) + 0.45 + 0.15 * (below.count("\n") + 1)
+    below = "\n".join(textwrap.fill(word, int(width * 14)) for word in words)
+    figure.supxlabel(below, fontsize=8)
+    return width, RIDGE_HEIGHT * len(data.rows) + 0.45 + 0.17 * (below.count("\n") + 1)
 
 
 def _limits(row: Sequence[Ridge]) -> tuple[float, float]:

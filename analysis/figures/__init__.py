@@ -37,6 +37,7 @@ from matplotlib.figure import Figure
 
 from analysis import studies
 from analysis.drawing.display import PanelDisplay, Picture, one_of
+from analysis.drawing.medians import as_csv, medians
 from analysis.errors import WrongInput, near_miss
 from analysis.files import replace
 from analysis.loader import Folders
@@ -232,7 +233,9 @@ def draw(
 def write(
     name: str, runs: Runs | pd.DataFrame | Folders, folder: Path, module: FigureModule | None = None
 ) -> list[Path]:
-    """Computes and draws a figure, and writes NAME.svg, .png, .pdf and .csv (its numbers) to `folder`.
+    """Computes and draws a figure, and writes NAME.svg, .png, .pdf, .csv and .medians.csv to `folder`.
+
+    NAME.csv has each number of each run; NAME.medians.csv is small and has what is drawn (`analysis.drawing.medians`).
 
     runs: one `Runs` for all figures is quickest; a table has no arrays. module: of a figure that is not one of ours.
     Gives the paths, absolute. Raises WrongInput for an unknown name, OSError where it cannot be written; a file is
@@ -250,7 +253,11 @@ def write(
         for kind, metadata in _METADATA.items():
             paths.append(replace(folder / f"{name}.{kind}", partial(figure.savefig, format=kind, metadata=metadata)))
     if callable(getattr(data, "table", None)):  # of a user's own it may be anything
-        paths.append(replace(folder / f"{name}.csv", partial(data.table().to_csv, index=False, na_rep="nan")))
+        table = data.table()
+        paths.append(replace(folder / f"{name}.csv", partial(table.to_csv, index=False, na_rep="nan")))
+        if isinstance(table, pd.DataFrame) and len(told := medians(table)):
+            content = as_csv(told)
+            paths.append(replace(folder / f"{name}.medians.csv", lambda path: path.write_bytes(content)))
     return paths
 
 

@@ -147,7 +147,7 @@ def draw(data: Fans, figure: Figure) -> None:
         axes[i, 0].set_ylabel(label)
         _bar(figure, list(axes[i]), last)
     if data.notes:
-        figure.supxlabel("\n".join(data.notes), fontsize=7)
+        figure.supxlabel("\n".join(data.notes), fontsize=8)
 
 
 def _draw_fan(fan: Fan, axes: Axes) -> None:

@@ -79,6 +79,8 @@ def check_shown(shown: dict[str, Any], folder: Path) -> None:
             assert len(value), f"cell {name} shows an empty table"
             assert value.notna().any(axis=None), f"cell {name} shows a table without a number"
         elif hasattr(value, "_repr_png_"):
+            drawn = [ax for ax in value.axes if ax.lines or ax.collections or ax.images or ax.patches]
+            assert drawn, f"cell {name} shows a figure without data"
             file = folder / f"{name}.png"
             file.write_bytes(value._repr_png_())
             pixels = image.imread(file)

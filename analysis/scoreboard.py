@@ -170,9 +170,12 @@ def sentences(found: Sequence[Study], verdicts: Sequence[Verdict], settings: Seq
     wrong = decide.expected_wrong(len(decided))
     all_of = f"{len(decided)} words are verdicts, of which at most {wrong} are expected wrong from the noise of seeds; "
     all_of += "they fail together, since arms are shared."
+    if len(decided) == 1:
+        all_of = "One word is a verdict."
     if not decided:
         all_of = "No word is a verdict yet, since that takes six seeds."
-    more = f" {so_far} more lean, are provisional or interim." if so_far else ""
+    lean = "One more leans, is" if so_far == 1 else f"{so_far} more lean, are"
+    more = f" {lean} provisional or interim." if so_far else ""
     return [*filter(None, told), all_of + more]
 
 

@@ -103,7 +103,10 @@ def test_only_core_predictions_count() -> None:
     assert stand(mine, []).sentence() == ""
     (last,) = sentences([], found, [])
     assert last.startswith("7 words are verdicts, of which at most 1 are expected wrong")
-    assert last.endswith("1 more lean, are provisional or interim.")
+    assert last.endswith(" One more leans, is provisional or interim.")
+    assert sentences([], [verdict("A"), *[verdict("L", standing="leans")] * 2], [])[-1] == (
+        "One word is a verdict. 2 more lean, are provisional or interim."
+    )
     assert sentences([], [verdict("A", standing="leans")], [])[0].startswith("No word is a verdict yet")
 
 

@@ -14,7 +14,7 @@ from analysis.folders import Damaged, RunFolders
 from analysis.joined import join, read_arrays, trainings
 from analysis.loader import Folders, read_records
 from analysis.run_folder import Run
-from analysis.select import CHOICE, FACTS, GROUPS, NORM, plain
+from analysis.select import CHOICE, FACTS, GROUPS, NORM, plain, shown
 
 RECORD = ["run", "step", "batch", "layer", "x", "value", "unit"]
 HASH = "file_sha256"
@@ -192,8 +192,8 @@ class Runs:
         for key, value in differing.items():
             name = key.partition(".")[2]
             if name == HASH:  # of a user's file, of which several states were run
-                name, value = "file", plain(value)[:8]
-            told.append(name if value is True else f"not {name}" if value is False else f"{name}={plain(value)}")
+                name = "file"
+            told.append(name if value is True else f"not {name}" if value is False else f"{name}={shown(key, value)}")
         return " ".join(told)
 
     @cached_property

@@ -77,15 +77,15 @@ def with_setup(path: str) -> list[Any]:
     return [*(file for entry in begun for file in with_setup(entry)), own]
 
 
+def has_size(name: str, scale: str) -> bool:
+    """Whether an experiment has a size for a scale: named wherever its files name sizes."""
+    text = " ".join(OmegaConf.to_yaml(file, resolve=False) for file in with_setup(f"/experiment/{name}"))
+    return all(f"{scale}:" in size for size in re.findall(r"by_scale:\s*\{(.*?)\}\s*\}", text, re.DOTALL))
+
+
 def with_sizes() -> list[tuple[str, str]]:
-    """Every experiment with every scale that it has a size for: named wherever its files name sizes."""
-    found = []
-    for name, scale in itertools.product(EXPERIMENTS, choices("scale")):
-        text = " ".join(OmegaConf.to_yaml(file, resolve=False) for file in with_setup(f"/experiment/{name}"))
-        sizes = re.findall(r"by_scale:\s*\{(.*?)\}\s*\}", text, re.DOTALL)
-        if all(f"{scale}:" in size for size in sizes):
-            found.append((name, scale))
-    return found
+    """Every experiment with every scale that it has a size for."""
+    return [case for case in itertools.product(EXPERIMENTS, choices("scale")) if has_size(*case)]
 
 
 def test_every_experiment_has_a_demo_and_those_that_the_readme_names_have_a_laptop_size() -> None:

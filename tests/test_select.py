@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -362,6 +363,17 @@ def test_a_setting_says_what_tells_it_from_the_others() -> None:
     ]
     no_rate = settings(runs_of({}, {"optim.lr": 1.0}), arms_by(runs_of({}, {"optim.lr": 1.0}), ("optim.lr",)))
     assert [s.label for s in no_rate] == ["vgg_small on digits"]
+
+
+@pytest.mark.parametrize(("key", "words"), [("data.fingerprint", "fingerprint"), ("model.file_sha256", "file sha256")])
+def test_a_hash_that_tells_settings_apart_is_shown_by_its_first_eight_digits(key: str, words: str) -> None:
+    one, other = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"other").hexdigest()
+    runs = runs_of({key: one}, {key: other}, {key: other, "norm": "none"})
+    found = {setting.label: setting.values[key] for setting in settings(runs)}
+    title = f"vgg_small on digits, learning rate 0.1, {words}"
+    assert found == {f"{title} {one[:8]}": one, f"{title} {other[:8]}": other}
+    told = apart(runs_of({key: one}, {key: other, "norm": "none"}), [Arm.norm("none"), Arm.norm("batch")])
+    assert f"({other[:8]}, {one[:8]})" in told
 
 
 def test_settings_of_some_values() -> None:

@@ -11,7 +11,7 @@ that differ in an option of their normalisation are two arms.
 
 from analysis.select.arms import Ambiguous, Arm, arms_by, differing, known_and_norms, known_and_others
 from analysis.select.settings import Setting, apart, settings
-from analysis.select.words import CHOICE, FACTS, GROUPS, LENGTH, NORM, TITLE, plain, words_of
+from analysis.select.words import CHOICE, FACTS, GROUPS, LENGTH, NORM, TITLE, plain, shown, words_of
 
 __all__ = ["CHOICE", "FACTS", "GROUPS", "LENGTH", "NORM", "TITLE", "Ambiguous", "Arm", "Setting", "apart", "arms_by"]
-__all__ += ["differing", "known_and_norms", "known_and_others", "plain", "settings", "words_of"]
+__all__ += ["differing", "known_and_norms", "known_and_others", "plain", "settings", "shown", "words_of"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.select.arms import Ambiguous, Arm, arms_by, differing, natural
-from analysis.select.words import CHOICE, LENGTH, NORM, TITLE, plain, words_of
+from analysis.select.words import CHOICE, LENGTH, NORM, TITLE, plain, shown, words_of
 
 if TYPE_CHECKING:
     from analysis.runs import Runs
@@ -77,7 +77,8 @@ class Setting:
             Ambiguous: they differ in what the arm does not name.
         """
         if name in self.mixed:
-            told = ", ".join(f"{key} ({', '.join(values)})" for key, values in self.mixed[name].items())
+            mixed = {key: [shown(key, value) for value in values] for key, values in self.mixed[name].items()}
+            told = ", ".join(f"{key} ({', '.join(values)})" for key, values in mixed.items())
             raise Ambiguous(f"runs of {name} differ in {told}: name one of them")
         return self.runs.only(self.of[name])
 
@@ -195,7 +196,7 @@ def apart(
         {k: (plain(one[k]), plain(other[k])) for k in one if plain(one[k]) != plain(other[k])} for one, other in pairs
     )
     nearest = {NORM if key == CHOICE else key: two for key, two in min(filter(None, keys), key=len).items()}
-    told = ", ".join(f"{key} ({a}, {b})" for key, (a, b) in nearest.items())
+    told = ", ".join(f"{key} ({shown(key, a)}, {shown(key, b)})" for key, (a, b) in nearest.items())
     one = " ".join(f"{key}={a}" for key, (a, _) in nearest.items()) if by else "one value"
     way = f": {' '.join(f'--by {key}' for key in (*by, *nearest))}" if by else ""
     way = f", or make it an arm{way}" if LENGTH not in nearest else ""
@@ -225,5 +226,5 @@ def _label(values: Mapping[str, Any], told: Mapping[tuple[str, ...], set[str]]) 
     words = [words_of(key) for key in rest]  # of two keys with one word, the group too
     told_as = [key.replace("_", " ") if words.count(word) > 1 else word for key, word in zip(rest, words, strict=True)]
     return " on ".join(parts), ", ".join(
-        f"{word} {plain(values[key])}" for key, word in zip(rest, told_as, strict=True)
+        f"{word} {shown(key, values[key])}" for key, word in zip(rest, told_as, strict=True)
     )

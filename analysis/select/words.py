@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.source_keys import HASHES
+
 NORM = "norm"
 GROUPS = ("data", "model", "norm", "optim", "numerics")
 """Keys whose value is a choice among what has options of its own."""
@@ -45,6 +47,11 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(plain, value))}]"
     return str(value)
+
+
+def shown(key: str, value: Any) -> str:
+    """A key's value in titles and messages: of a hash its first eight digits, as in git, all else as `plain` has it."""
+    return plain(value)[:8] if value is not None and key.rpartition(".")[2] in HASHES else plain(value)
 
 
 def words_of(key: str) -> str:

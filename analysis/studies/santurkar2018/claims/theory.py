@@ -44,7 +44,7 @@ CLAIMS = (
         comparisons=(value(Term.of("batch", bend_share()), low=0.0),),
         remark="Needs probes.use.theory.curvature=true.",
         figure="theory_terms",
-        experiment="santurkar2018/vgg",
+        experiment="santurkar2018/vgg_lines",
         core=False,
     ),
     Claim(

@@ -144,8 +144,7 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
 
     The best value is where the pilots' median of `by` is least (or greatest). So no seed is judged at a value that was
     chosen by its own luck: the best of each seed by itself would be wrong in 16 to 93 % of cases. A best value at the
-    grid's end may lie beyond it, and is none. Pilots have a run at each of the grid's values; of all other seeds only
-    the run at the best one is needed.
+    grid's end may lie beyond it, and is none. Only pilots need runs at all of the grid's values.
     """
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
@@ -235,8 +234,6 @@ def _level(measure: BySeed, below: float, above: float) -> str:
 
 
 _ENDS = ["number", "low", "high"]
-
-
 _Stretch: TypeAlias = tuple[np.ndarray, int, int]
 
 
@@ -264,8 +261,7 @@ def _decades(found: _Stretch | None) -> pd.Series:
     own, first, last = found
     if last < 0:
         return pd.Series(0.0, _ENDS)
-    width = math.log10(own[last] / own[first])
-    open_end = first == 0 or last == len(own) - 1
+    width, open_end = math.log10(own[last] / own[first]), first == 0 or last == len(own) - 1
     return pd.Series([width, width, math.inf if open_end else math.log10(own[last + 1] / own[first - 1])], _ENDS)
 
 
@@ -308,8 +304,8 @@ def slope(
             {n: np.where(known, e, np.nan) for n, e in zip(_ENDS, ends, strict=True)}, table.number.index
         )
 
-    told = _slope_told(measure, key, log_key, log_measure, where, "slope")
-    return Across(key, *told, (measure,), reduce, follows=follows)
+    name, says = _slope_told(measure, key, log_key, log_measure, where, "slope")
+    return Across(key, name, says, (measure,), reduce, follows=follows)
 
 
 def _sum(weights: np.ndarray, rising: np.ndarray, falling: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERR
 endef
 
 demo: $(VENV)/.installed
-	@echo "Every claim of the paper in brief: networks with BN and without from three seeds, other arms from one."
+	@echo "Every claim of Santurkar et al. in brief, BN, none and noise alone from three seeds, other arms from one; two studies of seconds."
 	@echo "Finished runs are kept in $(RUNS): stop with Ctrl-C and go on with the same command at any time."
 	@$(call carry_out,$(DEMO),$(RUNS))
 

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.claims import BySeed, Grid, NotRun, Unanswerable
 from analysis.errors import WrongInput
 from analysis.runs import Runs
-from analysis.select import plain, words_of
+from analysis.select import Ambiguous, plain, words_of
 
 PILOTS = 2
 """Seeds, the lowest, on which a key's best value is chosen; all others are judged."""
@@ -86,7 +86,7 @@ class Across:
         """See `analysis.claims.BySeed`.
 
         Raises:
-            Ambiguous: two runs of a seed have one value of the key.
+            Ambiguous: two runs of a seed have one value of the key, or two of a value differ in what follows.
             NotRun: fewer values of the key were run, in whatever arm, than it goes across.
             Unanswerable: as its own rule says.
         """
@@ -95,11 +95,11 @@ class Across:
             at.setdefault(plain(runs.value(run, self.key)), []).append(run)
         values = (grid or {}).get(self.key) or grid_of(runs, (self.key,))[self.key]
         if len(values) < self.fewest:
-            told = ", ".join(map(plain, values))
-            raise NotRun(
-                f"{self.name} needs {self.fewest} values of the {words_of(self.key)} or more, not {told} alone"
-            )
+            told, needed = ", ".join(map(plain, values)), f"{self.fewest} values of the {words_of(self.key)} or more"
+            raise NotRun(f"{self.name} needs {needed}, not {told} alone")
         parts = {value: runs.only(at.get(plain(value), ())) for value in values}
+        if any(len(some) > 1 for part in parts.values() for some in grid_of(part, self.follows).values()):
+            raise Ambiguous(f"runs of one {words_of(self.key)} differ in {', '.join(self.follows)}")
         seeds = sorted(set(runs.each["seed"]))
         ran = pd.DataFrame({v: [s in set(part.each["seed"]) for s in seeds] for v, part in parts.items()}, index=seeds)
         whole = seeds if self.ragged else [seed for seed in seeds if ran.loc[seed].all()]
@@ -154,7 +154,7 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
             told = ", ".join(map(plain, grid))
             raise NotRun(f"a best {words_of(key)} needs {FEWEST_VALUES} values or more, not {told} alone")
         whole = judged.ran.all(axis=1)
-        if not whole.any():
+        if whole.sum() < PILOTS:
             return _exact(pd.Series(dtype=float))
         pilots, value = _chosen(judged.number[whole], least)
         if value is None:
@@ -165,8 +165,8 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
         ends = {"number": measured.number, "low": measured.low, "high": measured.high}
         return pd.DataFrame({name: table[value].drop(pilots) for name, table in ends.items()})
 
-    which = "least" if least else "greatest"
-    chosen = f"chosen on the {PILOTS} lowest seeds, by the {which} {by.name} ({by.says}), which are not judged"
+    which = f"the {'least' if least else 'greatest'} {by.name} ({by.says})"
+    chosen = f"chosen on the {PILOTS} lowest seeds that have every value, by {which}, which are not judged"
     says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
     name = f"{measure.name} at the best {words_of(key)}"
     return Across(key, name, says, (measure, by), reduce, ragged=True, fewest=1)  # says itself what it needs

@@ -172,7 +172,7 @@ def _of_one_version(runs: list[Run], wanted: int | None) -> list[Run]:
     """
     found: dict[str, set[int]] = {}
     for run in runs:
-        found.setdefault(str(run.config["model"]["name"]), set()).add(run.version)
+        found.setdefault(_model_of(run), set()).add(run.version)
     if wanted is None:
         for model, versions in found.items():
             if len(versions) > 1:
@@ -185,7 +185,13 @@ def _of_one_version(runs: list[Run], wanted: int | None) -> list[Run]:
         every = sorted(set[int]().union(*found.values()))
         raise WrongInput(f"results version {wanted}: no such runs; there are {_counted(every)}")
     newest = {model: max((v for v in versions if v <= wanted), default=None) for model, versions in found.items()}
-    return [run for run in runs if run.version == newest[str(run.config["model"]["name"])]]
+    return [run for run in runs if run.version == newest[_model_of(run)]]
+
+
+def _model_of(run: Run) -> str:
+    """A user's own model goes by its file too: it may have the name of one of ours."""
+    model = run.config["model"]
+    return str(model["name"]) if model.get("file") is None else f"{model['name']} of {model['file']}"
 
 
 def _counted(versions: Sequence[int]) -> str:

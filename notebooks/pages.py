@@ -55,7 +55,7 @@ def run_cell(source: str, namespace: dict[str, Any], name: str) -> Any:
         Path(head.removeprefix("%%writefile ")).write_text(body + "\n")
         return None
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), namespace)
     return eval(compile(ast.Expression(last.value), name, "eval"), namespace) if isinstance(last, ast.Expr) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,9 @@ def test_of_the_seeds_that_are_judged_only_the_run_at_the_best_value_is_needed()
     lacking = {0.01: -9.0, 0.1: 1.25}  # of its own the best rate were 0.01
     runs = {0: lacking, 1: whole, 2: {0.01: 5.0, 0.1: 2.0, 1.0: 2.5}, 3: {0.1: 1.5}, 4: {1.0: 7.0}, 5: whole}
     check(best(M, KEY, M), runs_of(m=runs), {0: 1.25, 3: 1.5, 5: 1.0})
-    none = {seed: grid for seed, grid in runs.items() if seed in (0, 3, 4)}
-    check(best(M, KEY, M), runs_of(m=none), {})
+    for pilots in ((), (1,)):  # one alone chooses nothing
+        few = {seed: grid for seed, grid in runs.items() if seed in (0, 3, 4, *pilots)}
+        check(best(M, KEY, M), runs_of(m=few), {})
 
 
 def test_pilots_alone_are_no_seeds() -> None:
@@ -273,7 +275,7 @@ def test_what_it_needs_and_says() -> None:
     both = best(M, KEY, final("accuracy", "test"), least=False)
     assert both.metrics == (("m", "train"), ("accuracy", "test"))
     assert both.free == (KEY,)
-    assert "chosen on the 2 lowest seeds, by the greatest final test accuracy" in both.says
+    assert "chosen on the 2 lowest seeds that have every value, by the greatest final test accuracy" in both.says
     assert not both.diverged_count
     assert best(final("loss", "train"), KEY, final("accuracy", "test")).diverged_count
     assert "least" in best(M, KEY, BY).says
@@ -294,3 +296,22 @@ def test_a_claim_goes_across_a_key() -> None:
     assert (verdict.word, verdict.seeds) == ("supported", 4)
     assert KEY not in verdict.setting
     assert "learning rate" not in verdict.setting
+
+
+def test_what_follows_from_a_key_is_one_at_each_of_its_values() -> None:
+    """Other data at one blend are other data, not another seed."""
+
+    def runs(depths: Sequence[int]) -> Runs:
+        trained, facts, rows = {}, {}, []
+        for seed, depth in enumerate(depths):
+            for place, rate in enumerate(RATES[:3]):
+                run = f"lr{rate}-seed{seed}"
+                trained[run] = {**BASE, KEY: rate, "model.depth": depth + place}
+                facts[run] = {"seed": seed}
+                rows += [row(run, step, "m", rate) for step in range(8)]
+        return made(rows, trained, facts)
+
+    across = slope(M, KEY, follows=("model.depth",))
+    check(across, runs((3, 3)), {0: 1.0, 1: 1.0})
+    with pytest.raises(Ambiguous, match=r"^runs of one learning rate differ in model.depth$"):
+        across.by_seed(runs((3, 5)))

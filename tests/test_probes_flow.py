@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from probes import Activations, Gradients, InternalCovariateShift, Objective, ProbeError
+from probes.engine.flow import Recorder
 from tests import slow_twins as twin
 from tests.test_probes import CROSS_ENTROPY, build, sgd, train_step
 from tests.test_probes_values import one_step
@@ -341,6 +342,22 @@ def test_units_of_a_weight_times_columns_are_its_rows(wrap, chosen):
     found = values["a"]
     for layer, expected in {"first": first.mean(0), "second": second.mean(1)}.items():
         torch.testing.assert_close(found[f"unit_mean_before_normalisation.train.{wrapped}{layer}"], expected)
+
+
+def test_a_constant_matrix_on_the_left_of_the_samples_makes_no_units():
+    """It mixes samples: units stay the layer's, the last axis."""
+    torch.manual_seed(0)
+    network = Net(
+        lambda s, x: s.head(s.b((torch.eye(len(x)).double() + 0.1) @ s.a(x)).relu()),
+        a=nn.Linear(4, 5), b=nn.BatchNorm1d(5), head=nn.Linear(5, 3),
+    ).double()  # fmt: skip
+    x = torch.randn(7, 4, dtype=torch.float64)
+    recorder = Recorder(network, (x,))
+    with recorder:
+        network(x)
+    shapes = [(node.shape, node.axis) for node in recorder.nodes if node.shape == (7, 5)]
+    assert shapes
+    assert {axis % 2 for _, axis in shapes if axis is not None} == {1}
 
 
 def test_values_that_only_have_a_tensors_shape_are_not_computed_from_it():

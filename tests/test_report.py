@@ -174,7 +174,7 @@ def test_the_numbers_are_those_of_the_records(page: Path, runs: Path) -> None:
     folder = page.parent / "numbers"
     shown = set(re.findall(r'<figure id="figure-(\w+)"', page.read_text()))
     assert shown
-    assert {path.stem for path in folder.iterdir()} == {"ledger", "runs", *shown}
+    assert {path.stem.removesuffix(".medians") for path in folder.iterdir()} == {"ledger", "runs", *shown}
     described = pd.read_csv(folder / "runs.csv")
     assert len(described) == 20
     assert described["git_commit"].dropna().unique().tolist() == ["0123456789abcdef"]

@@ -43,7 +43,7 @@ def is_convolution(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d)
 
 
-def kind_of(layer: nn.Module) -> str:
+def torchs_name(layer: nn.Module) -> str:
     """What torch calls the layer, for error lines; our own kinds of it go by the same name."""
     return "Conv2d" if is_convolution(layer) else "Linear"
 

@@ -10,8 +10,8 @@ from experiments.norms.base import (
     device_and_dtype,
     in_range,
     is_convolution,
-    kind_of,
     refuse_single_values,
+    torchs_name,
     units,
 )
 
@@ -42,7 +42,7 @@ def group(layer: nn.Module, *, groups: int = 8, eps: float = 1e-5) -> nn.Module:
     allowed = [n for n in range(1, count // smallest + 1) if count % n == 0]
     if groups not in allowed:
         raise WrongInput(
-            f"norm.groups={groups}: does not divide the {count} units of a {kind_of(layer)} into groups of "
+            f"norm.groups={groups}: does not divide the {count} units of a {torchs_name(layer)} into groups of "
             f"{smallest} or more; allowed: {', '.join(map(str, allowed)) or 'nothing'}"
         )
     return GroupNorm(groups, count, eps=eps, **device_and_dtype(layer))

@@ -10,8 +10,8 @@ from experiments.norms.base import (
     device_and_dtype,
     in_range,
     is_convolution,
-    kind_of,
     refuse_single_values,
+    torchs_name,
     units,
 )
 
@@ -37,7 +37,7 @@ def instance(layer: nn.Module, *, eps: float = 1e-5) -> nn.Module:
     in_range("eps", eps, 0)
     if not is_convolution(layer):
         raise WrongInput(
-            f"norm=instance: does not fit a {kind_of(layer)}: it normalises each channel of each sample over "
+            f"norm=instance: does not fit a {torchs_name(layer)}: it normalises each channel of each sample over "
             f"height and width, and there a channel is a single value; use it on convolutions, or norm=layer"
         )
     return InstanceNorm2d(units(layer), eps=eps, affine=True, **device_and_dtype(layer))

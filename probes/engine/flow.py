@@ -210,7 +210,7 @@ class Recorder(TorchDispatchMode):
         return factors[0].ndim - 2 if left and not right else None
 
     def _of_parameters(self, key: int) -> bool:
-        return key in self._parameters or key in self._from
+        return key in self._parameters or bool(self._from.get(key))
 
 
 def _axis(name: str, args: Any, source: tuple[Tensor, int] | None, value: Tensor) -> int | None:

@@ -222,6 +222,7 @@ def test_a_version_is_that_of_each_model(tmp_path: Path) -> None:
     assert set(load_runs(seeds, results_version=3).seed) == {0, 1}
     assert set(load_runs(seeds, results_version=2).seed) == {0, 2}
     assert set(load_runs(seeds, results_version=4).seed) == {1, 3}
+    assert set(load_runs(seeds, results_version=1).seed) == {2}  # every run of the other model is newer
     with pytest.raises(WrongInput, match=r"1 and 3 \(model=deep_linear\)"):
         load_runs(seeds[1:3])
 

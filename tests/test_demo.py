@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +16,29 @@ from tests.pages import ROOT
 SIX = ("none", "batch", "noisy_batch", "l1", "l2", "linf")
 
 
+def listed() -> list[str]:
+    """The experiments of the demo, in order."""
+    (names,) = re.findall(r"^DEMO *:= *((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return names.replace("\\\n", " ").split()
+
+
 @pytest.fixture(scope="module")
 def jobs() -> list[dict[str, Any]]:
-    (listed,) = re.findall(r"^DEMO *:= *((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    names = listed.replace("\\\n", " ").split()
-    assert len(names) == len(set(names)) == 8
-    of_paper = [name for name in names if name.startswith("santurkar2018/")]
+    assert len(listed()) == len(set(listed())) == 8
+    of_paper = [name for name in listed() if name.startswith("santurkar2018/")]
     return [config for name in of_paper for _, config in jobs_of([f"experiment={name}"])]
+
+
+def test_each_experiment_of_the_list_is_there() -> None:
+    """Those of other studies too, of which the tests below compose nothing."""
+    assert [name for name in listed() if not (ROOT / "conf" / "experiment" / f"{name}.yaml").is_file()] == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_the_list_is_what_make_demo_carries_out() -> None:
+    command = ["make", "--dry-run", "demo", "RUNS=runs/here"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"-m experiments.sweeps.several {' '.join(listed())} runs_dir=runs/here" in told
 
 
 def seeds(jobs: list[dict[str, Any]], model: str, norm: str, lr: float) -> set[int]:

@@ -124,10 +124,23 @@ def test_a_picture_of_too_many_bytes_gets_fewer_dots() -> None:
     written = io.BytesIO()
     Image.fromarray(noise).save(written, format="png")
     made = pages.small_enough(written.getvalue())
-    assert len(made) <= pages.LARGEST_PICTURE < len(written.getvalue())
+    # A step keeps 0.81 of the dots, so that one step less would have been too many bytes.
+    assert 0.75 * pages.LARGEST_PICTURE < len(made) <= pages.LARGEST_PICTURE < len(written.getvalue())
     fewer = Image.open(io.BytesIO(made))
     assert fewer.width < 700
     assert fewer.width / fewer.height == pytest.approx(7 / 5, rel=0.02)
+
+
+def test_a_picture_of_few_colours_keeps_its_dots_and_gets_a_palette() -> None:
+    colours = np.array([[255, 255, 255], [31, 119, 180], [214, 39, 40]], dtype=np.uint8)
+    pixels = colours[np.random.default_rng(0).integers(0, 3, (60, 90))]
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, format="png")
+    made = pages.small_enough(written.getvalue())
+    assert len(made) < len(written.getvalue())
+    picture = Image.open(io.BytesIO(made))
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture.convert("RGB")), pixels)
 
 
 MADE = [

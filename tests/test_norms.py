@@ -55,6 +55,18 @@ def door(name: str, layer: nn.Module, **options: object) -> NormalisedLayer:
     return apply_norm(layer, name, **({"groups": 4} if name == "group" else {}), **options)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_batch_normalisation_of_vectors_takes_sequences_of_any_layout(order: tuple[int, int, int]) -> None:
+    """(samples, channels, places), also where samples are neighbours in memory, as torch's own."""
+    sizes, generator = (5, 6, 7), torch.Generator().manual_seed(0)
+    held = torch.randn([sizes[axis] for axis in order], generator=generator, dtype=torch.float64)
+    x = held.permute([order.index(axis) for axis in range(3)])
+    assert x.shape == sizes
+    ours, theirs = BatchNorm1d(6).double(), nn.BatchNorm1d(6).double()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
 def test_the_built_in_names() -> None:
     assert NORMS.names() == NAMES
 

@@ -10,6 +10,7 @@ import pytest
 
 import experiments
 from experiments.runs.folder import RunFolder
+from experiments.runs.identity import RESULTS_VERSION
 from experiments.runs.prune import main
 from tests.runs import MLP
 from tests.test_lease import left_by_another_host
@@ -69,6 +70,18 @@ def test_the_list_says_what_and_why_and_removes_nothing(runs: Path, capsys: pyte
     assert "old: results version 0, now 2" in output
     assert "5 runs; --delete failed orphaned outdated deletes them" in output
     assert sorted(path for path in runs.rglob("*")) == before
+
+
+def test_a_run_is_outdated_by_the_version_of_its_own_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    linear = ["data=gaussian", "model=deep_linear", "optim=gd", "optim.loss=sum", "optim.lr=1e-6", "steps=1"]
+    path = experiments.run(experiments.compose([*linear, "probes=none", f"runs_dir={tmp_path}"])).path
+    assert main([str(tmp_path)]) == 0
+    assert listed(capsys.readouterr().out) == {}
+    config = json.loads((path / "config.json").read_text())
+    assert config["results_version"] > RESULTS_VERSION
+    (path / "config.json").write_text(json.dumps({**config, "results_version": RESULTS_VERSION}))
+    assert main([str(tmp_path)]) == 0
+    assert listed(capsys.readouterr().out) == {path.name: "outdated"}
 
 
 def test_only_the_named_kinds_are_removed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

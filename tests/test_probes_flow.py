@@ -310,14 +310,14 @@ def test_a_normalisation_sees_units_along_its_own_axis(wrap):
 
 
 class Columns(nn.Module):
-    """W x of samples that stand as rows or as columns; its units are the rows of the product."""
+    """S W x of samples that stand as rows or as columns, S diagonal; its units are the rows of the product."""
 
     def __init__(self, inputs, outputs, back):
         super().__init__()
-        self.weight, self.back = parameter(outputs, inputs), back
+        self.weight, self.scale, self.back = parameter(outputs, inputs), parameter(outputs, 1), back
 
     def forward(self, x):
-        product = self.weight @ x.t()
+        product = (self.scale * self.weight) @ x.t()
         return product.t() if self.back else product
 
 

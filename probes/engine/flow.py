@@ -81,6 +81,7 @@ class Recorder(TorchDispatchMode):
         self._known: set[int] = set()
         self._made: dict[int, frozenset[int]] = {}  # storage -> nodes that made what it holds
         self._from: dict[int, dict[str, None]] = {}  # storage -> parameters from which alone it was computed
+        self._weights: set[int] = set()  # storages whose values come of parameters alone, within modules too
         self._axes: dict[tuple[Any, ...], int] = {}
         self._parameters: set[int] = set()
         self._buffers: set[int] = set()
@@ -153,6 +154,11 @@ class Recorder(TorchDispatchMode):
                 self._made.pop(key, None)
                 self._from[key] = dict(parameters)
         self._known.update(written)
+        others = keys - self._parameters - self._weights
+        if others < keys and all(key in self._known and not self._made.get(key) for key in others):  # constants
+            self._weights |= written
+        else:
+            self._weights -= written
         self._carry(name, args, given, made)
         if self._open is None and node is not None and made:
             node.shape, node.axis = tuple(made[0][1].shape), self._axes.get(_signature(*made[0]))
@@ -210,7 +216,7 @@ class Recorder(TorchDispatchMode):
         return factors[0].ndim - 2 if left and not right else None
 
     def _of_parameters(self, key: int) -> bool:
-        return key in self._parameters or bool(self._from.get(key))
+        return key in self._parameters or key in self._weights
 
 
 def _axis(name: str, args: Any, source: tuple[Tensor, int] | None, value: Tensor) -> int | None:

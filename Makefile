@@ -41,7 +41,7 @@ test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed
-	@echo "Executing nine notebooks: five to ten minutes, of which most is training; kept in runs/pages."
+	@echo "Executing nine notebooks; most of it is training, whose runs are kept in runs/pages."
 	OMP_NUM_THREADS=1 $(BIN)/python -m notebooks.pages
 	$(BIN)/python -m analysis studies
 

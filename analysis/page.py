@@ -20,7 +20,7 @@ from analysis.claims import MUCH, SIMILAR
 from analysis.decide import RATIO, SEEDS
 from analysis.decide.outcome import LEANS, PROVISIONAL
 from analysis.decide.typical import ALPHA
-from analysis.drawing.medians import as_csv, medians
+from analysis.drawing.medians import write_medians
 from analysis.drawing.ridges import SheetAndRidges
 from analysis.drawing.sheet import Sheet
 from analysis.files import replace
@@ -102,10 +102,8 @@ class Numbers:
     def of_figure(self, name: str, table: pd.DataFrame) -> Markup:
         """Writes NAME.csv, each run's numbers, and NAME.medians.csv, what is drawn; gives links to both."""
         links = self.links(name, table)
-        if not isinstance(table, pd.DataFrame) or not len(told := medians(table)):  # of a user's own: anything
+        if write_medians(table, self.folder / f"{name}.medians.csv") is None:
             return links
-        content = as_csv(told)
-        replace(self.folder / f"{name}.medians.csv", lambda path: path.write_bytes(content))
         link = Markup('; the medians alone: <a href="{0}/{1}.medians.csv">{1}.medians.csv</a>')
         return links + link.format(self.folder.name, name)
 

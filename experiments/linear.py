@@ -20,3 +20,7 @@ class SamplesSideBySide(nn.Linear):
         if self.bias is None:
             return (self.weight @ input.t()).t()
         return torch.addmm(self.bias[:, None], self.weight, input.t()).t()
+
+
+LINEAR: tuple[type[nn.Linear], ...] = (nn.Linear, SamplesSideBySide)
+"""The layers that compute W x + b and nothing else, by their exact class."""

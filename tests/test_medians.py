@@ -154,3 +154,13 @@ def test_every_figure_has_medians_that_say_where() -> None:
 def test_the_page_names_every_column() -> None:
     told = (ROOT / "docs" / "report.md").read_text()
     assert all(f"`{column}`" in told for column in medians.COLUMNS)
+
+
+def test_words_of_a_users_own_tell_curves_apart() -> None:
+    """A column that no figure of ours has: its rows are curves of their own, each thinned by itself."""
+    table = pd.DataFrame(
+        {"flavour": ["a", "b"] * 3, "step": [0, 0, 1, 1, 2, 2], "median": [0.0, 5.0, 1.0, 6.0, 2.0, 7.0]}
+    )
+    told = medians.medians(table)
+    assert told.groupby("curve")["median"].apply(list).to_dict() == {"a": [0.0, 1.0, 2.0], "b": [5.0, 6.0, 7.0]}
+    assert len(medians.thinned(told, 2)) == 4  # the first and the last of each

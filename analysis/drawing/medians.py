@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
+
+from analysis.files import replace
 
 LARGEST = 200_000
 """Bytes of the file. A figure of more points is thinned, and each row says so."""
@@ -45,6 +49,17 @@ def medians(table: pd.DataFrame) -> pd.DataFrame:
     return whole.assign(thinned="")[list(COLUMNS)]
 
 
+def write_medians(table: Any, path: Path) -> Path | None:
+    """Writes the medians of a figure's table to `path`; None where there are none, as in a user's own table.
+
+    Raises OSError.
+    """
+    if not isinstance(table, pd.DataFrame) or not len(told := medians(table)):
+        return None
+    content = as_csv(told)
+    return replace(path, lambda new: new.write_bytes(content))
+
+
 def as_csv(told: pd.DataFrame) -> bytes:
     """Medians as the bytes of a CSV file, thinned where it would have more than `LARGEST`.
 
@@ -78,20 +93,25 @@ def _of_curves(table: pd.DataFrame) -> pd.DataFrame:
     known = _TEXTS | _NUMBERS
     numbers = [key for key in table if is_numeric_dtype(table[key])]
     places = [key for key in numbers if key not in known and not key.startswith("run_")]
+    words = [key for key in table if key not in known and key not in numbers]
     own = table[np.isfinite(table["median"].to_numpy(dtype=float))]
     kinds = own[places].notna().to_numpy()
     parts = []
     for kind in np.unique(kinds, axis=0):
         rows = own[(kinds == kind).all(axis=1)]
         there = [key for key, has in zip(places, kind, strict=True) if has]
-        parts.append(_rows(rows, there))
+        parts.append(_rows(rows, there, words))
     found = [part for part in parts if len(part)]
     return pd.concat(found).sort_index() if found else pd.DataFrame()
 
 
-def _rows(rows: pd.DataFrame, places: Sequence[str]) -> pd.DataFrame:
+def _rows(rows: pd.DataFrame, places: Sequence[str], words: Sequence[str]) -> pd.DataFrame:
     axis = places[-1] if places else ""
-    names = [_text(rows, "curve"), *(f"{key} " + rows[key].map("{:g}".format) for key in places[:-1])]
+    names = [
+        _text(rows, "curve"),
+        *(_text(rows, key) for key in words),
+        *(f"{key} " + rows[key].map("{:g}".format) for key in places[:-1]),
+    ]
     return pd.DataFrame(
         {
             "setting": _text(rows, "setting"),

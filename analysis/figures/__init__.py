@@ -37,7 +37,7 @@ from matplotlib.figure import Figure
 
 from analysis import studies
 from analysis.drawing.display import PanelDisplay, Picture, one_of
-from analysis.drawing.medians import as_csv, medians
+from analysis.drawing.medians import write_medians
 from analysis.errors import WrongInput, near_miss
 from analysis.files import replace
 from analysis.loader import Folders
@@ -255,9 +255,8 @@ def write(
     if callable(getattr(data, "table", None)):  # of a user's own it may be anything
         table = data.table()
         paths.append(replace(folder / f"{name}.csv", partial(table.to_csv, index=False, na_rep="nan")))
-        if isinstance(table, pd.DataFrame) and len(told := medians(table)):
-            content = as_csv(told)
-            paths.append(replace(folder / f"{name}.medians.csv", lambda path: path.write_bytes(content)))
+        if (beside := write_medians(table, folder / f"{name}.medians.csv")) is not None:
+            paths.append(beside)
     return paths
 
 

@@ -43,11 +43,6 @@ def is_convolution(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d)
 
 
-def torchs_name(layer: nn.Module) -> str:
-    """What torch calls the layer, for error lines; our own kinds of it go by the same name."""
-    return "Conv2d" if is_convolution(layer) else "Linear"
-
-
 def device_and_dtype(layer: nn.Module) -> dict[str, Any]:
     """Where and in which precision the layer's weight is, as keyword arguments: its normalisation follows it."""
     weight = layer.weight

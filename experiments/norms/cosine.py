@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.errors import WrongInput
-from experiments.linear import SamplesSideBySide
+from experiments.linear import LINEAR
 from experiments.norms.base import NORMS, Rewritten, units
 
 
@@ -74,7 +74,7 @@ def cosine(layer: nn.Module, *, centered: bool = False, eps: float = 1e-6) -> Re
     """
     if not eps > 0:
         raise WrongInput(f"norm.eps={eps}: must be more than 0")
-    kinds: dict[type, type] = {nn.Linear: CosineLinear, SamplesSideBySide: CosineLinear, nn.Conv2d: CosineConv2d}
+    kinds: dict[type, type] = {**dict.fromkeys(LINEAR, CosineLinear), nn.Conv2d: CosineConv2d}
     units(layer)
     plain = not isinstance(layer, nn.Conv2d) or (layer.groups == 1 and layer.padding_mode == "zeros")
     if type(layer) not in kinds or not plain:

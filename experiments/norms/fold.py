@@ -10,11 +10,11 @@ from torch.nn.utils import parametrize
 
 from experiments.chosen_entries import put_together
 from experiments.errors import WrongInput, one_line
-from experiments.linear import SamplesSideBySide
+from experiments.linear import LINEAR
 from probes.engine.chain import in_place_of_norm
 from probes.network import kind_of
 
-LAYERS = (nn.Linear, SamplesSideBySide, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (*LINEAR, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def fold(network: nn.Module) -> nn.Module:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from experiments.errors import WrongInput
-from experiments.norms.base import (
-    NORMS,
-    device_and_dtype,
-    in_range,
-    is_convolution,
-    refuse_single_values,
-    torchs_name,
-    units,
-)
+from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolution, refuse_single_values, units
 
 
 class GroupNorm(nn.GroupNorm):
@@ -41,8 +33,9 @@ def group(layer: nn.Module, *, groups: int = 8, eps: float = 1e-5) -> nn.Module:
     smallest = 1 if is_convolution(layer) else 2
     allowed = [n for n in range(1, count // smallest + 1) if count % n == 0]
     if groups not in allowed:
+        kind = "Conv2d" if is_convolution(layer) else "Linear"
         raise WrongInput(
-            f"norm.groups={groups}: does not divide the {count} units of a {torchs_name(layer)} into groups of "
+            f"norm.groups={groups}: does not divide the {count} units of a {kind} into groups of "
             f"{smallest} or more; allowed: {', '.join(map(str, allowed)) or 'nothing'}"
         )
     return GroupNorm(groups, count, eps=eps, **device_and_dtype(layer))

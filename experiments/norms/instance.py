@@ -5,15 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from experiments.errors import WrongInput
-from experiments.norms.base import (
-    NORMS,
-    device_and_dtype,
-    in_range,
-    is_convolution,
-    refuse_single_values,
-    torchs_name,
-    units,
-)
+from experiments.norms.base import NORMS, device_and_dtype, in_range, is_convolution, refuse_single_values, units
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -37,7 +29,7 @@ def instance(layer: nn.Module, *, eps: float = 1e-5) -> nn.Module:
     in_range("eps", eps, 0)
     if not is_convolution(layer):
         raise WrongInput(
-            f"norm=instance: does not fit a {torchs_name(layer)}: it normalises each channel of each sample over "
-            f"height and width, and there a channel is a single value; use it on convolutions, or norm=layer"
+            "norm=instance: does not fit a Linear: it normalises each channel of each sample over "
+            "height and width, and there a channel is a single value; use it on convolutions, or norm=layer"
         )
     return InstanceNorm2d(units(layer), eps=eps, affine=True, **device_and_dtype(layer))

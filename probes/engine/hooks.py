@@ -22,9 +22,7 @@ _OF_ALL = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backwa
 
 def hooked(module: nn.Module) -> bool:
     """Whether anything is hooked on its call."""
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+    return any(getattr(module, kind) for kind in _KINDS)
 
 
 def leave_out_hooks(network: nn.Module) -> dict[str, str]:

@@ -165,27 +165,28 @@ def _of_one_version(runs: list[Run], wanted: int | None) -> list[Run]:
 
     Args:
         runs: of any versions.
-        wanted: the runs of this version, and those of models that have none, of their newest before it; None: all.
+        wanted: the runs of this version, and those of models that have none, of their newest before it that no change
+            of all models has outdated; None: all.
 
     Raises:
-        WrongInput: no run is of the wanted version; none is wanted, and a model has runs of several.
+        WrongInput: no run is of the wanted version; none is wanted, and runs are of several that do not go together.
     """
-    found: dict[str, set[int]] = {}
+    every = sorted({run.version for run in runs})
+    if wanted is not None:
+        if wanted not in every:
+            raise WrongInput(f"results version {wanted}: no such runs; there are {_counted(every)}")
+        common = {run.common for run in runs if run.version == wanted}
+        runs = [run for run in runs if run.version <= wanted and run.common in common]
+    newest: dict[str, int] = {}
     for run in runs:
-        found.setdefault(_model_of(run), set()).add(run.version)
-    if wanted is None:
-        for model, versions in found.items():
-            if len(versions) > 1:
-                raise WrongInput(
-                    f"runs of different versions of the results, {_counted(sorted(versions))} (model={model}), are not "
-                    "comparable: choose one (results_version=, --results-version) or give the run folders of one"
-                )
-        return runs
-    if not any(wanted in versions for versions in found.values()):
-        every = sorted(set[int]().union(*found.values()))
-        raise WrongInput(f"results version {wanted}: no such runs; there are {_counted(every)}")
-    newest = {model: max((v for v in versions if v <= wanted), default=None) for model, versions in found.items()}
-    return [run for run in runs if run.version == newest[_model_of(run)]]
+        newest[_model_of(run)] = max(run.version, newest.get(_model_of(run), run.version))
+    last = [run for run in runs if run.version == newest[_model_of(run)]]
+    if wanted is None and (len(last) < len(runs) or len({run.common for run in runs}) > 1):
+        raise WrongInput(
+            f"runs of different versions of the results, {_counted(every)}, are not comparable: "
+            "choose one (results_version=, --results-version) or give the run folders of one"
+        )
+    return last
 
 
 def _model_of(run: Run) -> str:

@@ -67,6 +67,7 @@ class Run:
         arm: of the sweep that it was made for, if that had arms.
         task: the kind of task, as the specification of its data says.
         defaults: by dotted key, of every training option that has one; empty for older runs.
+        common: version of the results of all models that no later change touched, when it was made.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class Run:
     arm: str | None = None
     task: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    common: int | None = None
 
     @cached_property
     def trained(self) -> dict[str, Any]:
@@ -195,6 +197,7 @@ def read_run(folder: Path) -> Run:
         name=name,
         experiment=experiment,
         version=version,
+        common=version if (common := described.get("common_version")) is None else common,
         config=config,
         training=training_of(described),
         measurement=described.get("measurement") or {},

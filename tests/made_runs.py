@@ -48,6 +48,7 @@ def write_run(
     lines: list[dict[str, Any]] | None = None,
     state: str = "finished",
     version: int = 1,
+    common: int | None = None,
     parquet: bool = False,
     config: dict[str, Any] | None = None,
     task: str | None = None,
@@ -87,6 +88,7 @@ def write_run(
     task = task or ("regression" if settings["data"]["name"] == "gaussian" else "classification")
     described = {"results_version": version, "identity": {}, "config": settings, "run": folder.name, "experiment": None}
     described |= {"spec": {"task": task}, "defaults": defaults or {}}
+    described |= {} if common is None else {"common_version": common}
     (folder / "config.json").write_text(json.dumps(described))
     lines = [] if lines is None else lines
     last = lines[-1]["step"] if lines else 0

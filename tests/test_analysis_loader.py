@@ -213,18 +213,19 @@ def test_runs_of_different_versions_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_a_version_is_that_of_each_model(tmp_path: Path) -> None:
-    """A change that touches one model raises the version of its results alone."""
-    for seed, (model, version) in enumerate([("mlp", 2), ("deep_linear", 3), ("deep_linear", 1), ("mlp", 4)]):
-        write_run(tmp_path / str(seed), seed=seed, lines=log(), version=version, config={"model": {"name": model}})
-    seeds = [str(tmp_path / str(seed)) for seed in range(4)]
+    """A change that touches one model raises the version of its results alone; one of all outdates what was before."""
+    made = [("mlp", 2, None), ("deep_linear", 3, 2), ("deep_linear", 1, None), ("mlp", 4, 4), ("mlp", 1, None)]
+    for seed, (model, version, common) in enumerate(made):
+        named = {"model": {"name": model}}
+        write_run(tmp_path / str(seed), seed=seed, lines=log(), version=version, common=common, config=named)
+    seeds = [str(tmp_path / str(seed)) for seed in range(5)]
     assert set(load_runs(seeds[:2]).seed) == {0, 1}
     assert set(load_runs(seeds[:2], results_version=3).seed) == {0, 1}
-    assert set(load_runs(seeds, results_version=3).seed) == {0, 1}
-    assert set(load_runs(seeds, results_version=2).seed) == {0, 2}
-    assert set(load_runs(seeds, results_version=4).seed) == {1, 3}
-    assert set(load_runs(seeds, results_version=1).seed) == {2}  # every run of the other model is newer
-    with pytest.raises(WrongInput, match=r"1 and 3 \(model=deep_linear\)"):
-        load_runs(seeds[1:3])
+    for wanted, found in ((1, {2, 4}), (2, {0}), (3, {0, 1}), (4, {3})):
+        assert set(load_runs(seeds, results_version=wanted).seed) == found
+    for some in ((1, 2), (1, 4), (1, 3), (0, 4)):  # of one model; an older one, or a newer one, of another
+        with pytest.raises(WrongInput, match="are not comparable"):
+            load_runs([seeds[seed] for seed in some])
 
 
 def test_further_columns(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from experiments.errors import WrongInput
 from experiments.runs import checkpoints
 from experiments.runs.files import read_json, write_atomically, write_json
 from experiments.runs.format import CONFIG, LOG, STATUS, TRACEBACK
-from experiments.runs.identity import Identity, check_identity, choices_of
+from experiments.runs.identity import RESULTS_VERSION, Identity, check_identity, choices_of
 from experiments.runs.lease import Lease, LeaseLost
 from experiments.schema import HEARTBEAT_SECONDS
 
@@ -97,6 +97,7 @@ class RunFolder:
             self.path / CONFIG,
             {
                 "results_version": identity.results_version,
+                "common_version": RESULTS_VERSION,
                 "run": self.path.name,
                 "experiment": there["experiment"] if there else config["label"],
                 "arm": there.get("arm") if there else config.get("arm"),

@@ -3,8 +3,8 @@
 The one place where it is written down, for whoever writes a run (:mod:`experiments.runs`) and whoever reads it
 (:mod:`analysis`). It needs numpy, pyarrow and the standard library; never torch.
 
-    config.json        who the run is: results_version, run, experiment, spec, training, measurement, defaults,
-                       measurement_defaults, choices, config (everything, resolved)
+    config.json        who the run is: results_version, common_version (of all models that no later change touched),
+                       run, experiment, spec, training, measurement, defaults, measurement_defaults, choices, config
     status.json        how far it is
     provenance.json    under which conditions each start was made
     fields.json        probe -> key -> what is recorded (:class:`FieldDescription`)

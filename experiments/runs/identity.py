@@ -27,7 +27,8 @@ from experiments.source_keys import SOURCE_KEYS
 RESULTS_VERSION = 2
 """Raised whenever a change makes equal configurations give other numbers."""
 LATER_VERSIONS = {"deep_linear": 3}
-"""Of the models that alone are touched by a change: the finished runs of all others keep their names."""
+"""Of the models that alone are touched by a change: the finished runs of all others keep their names. The next version
+of all models lies above these."""
 
 
 @dataclass(frozen=True)

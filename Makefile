@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 RUNS   ?= runs/demo
 ATLAS  ?= runs/atlas
-# So that no claim from S1 to S23 is left without runs, in five minutes on two cores; then what takes seconds.
+# So that no claim from S1 to S23 is left without runs, in about five minutes on two cores; then what takes seconds.
 DEMO   := santurkar2018/vgg_batch santurkar2018/linear_batch santurkar2018/vgg_others santurkar2018/linear_others \
           santurkar2018/vgg_beside santurkar2018/vgg_lines yang2019/linear desmith2020/initialisation
 TORCH  := $(if $(filter Darwin,$(shell uname)),torch==2.13.0,torch==2.13.0+cpu)

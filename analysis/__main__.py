@@ -117,10 +117,15 @@ def _parser() -> argparse.ArgumentParser:
     needed = commands.add_parser("experiments", help="list the experiments that studies need, one to a line")
     needed.set_defaults(command=_experiments)
     needed.add_argument("names", nargs="*", metavar="STUDY", help="of these only")
-    for command in (figures, report, card):
+    chosen = commands.add_parser(
+        "chosen", help="list the runs of pilot seeds that lie where an experiment's claims choose"
+    )
+    chosen.set_defaults(command=_chosen)
+    chosen.add_argument("--experiment", action="append", required=True, metavar="NAME", help="may be given again")
+    for command in (figures, report, card, chosen):
         command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
-    for command in (report, card, figures, status, table):
+    for command in (report, card, figures, status, table, chosen):
         command.add_argument(
             "runs", nargs="+", type=Path, metavar="RUNS", help="a run folder, or any folder above run folders"
         )
@@ -235,6 +240,22 @@ def _experiments(arguments: argparse.Namespace) -> int:
     chosen = [studies.get(name, found) for name in arguments.names] or found
     print("\n".join(dict.fromkeys(name for study in chosen for name in study.experiments)))
     return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> int:
+    from analysis import studies
+    from analysis.chosen import chosen
+    from analysis.runs import Runs
+
+    claims = [claim for study in studies.load(arguments.study) for claim in study.claims]
+    for name in arguments.experiment:
+        if not any(claim.experiment == name for claim in claims):
+            raise WrongInput(f"--experiment {name}: no claim is made for it, so that none chooses among its runs")
+    damaged: Damaged = {}
+    runs = Runs.load(arguments.runs, damaged=damaged)
+    asked = [claim for claim in claims if claim.experiment in arguments.experiment]
+    print(*sorted(chosen(runs, asked)), sep="\n")
+    return _named(damaged)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@ the settings in which the claim is judged.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -15,15 +16,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from analysis.claims import BySeed, Grid, NotRun, Unanswerable
+from analysis.claims import BySeed, Grid, NotRun
 from analysis.errors import WrongInput
 from analysis.runs import Runs
 from analysis.select import Ambiguous, plain, words_of
-
-PILOTS = 2
-"""Seeds, the lowest, on which a key's best value is chosen; all others are judged."""
-FEWEST_VALUES = 3
-"""Values among which there can be a best one that is at neither end."""
 
 
 class Over(NamedTuple):
@@ -38,7 +34,7 @@ class Over(NamedTuple):
     ran: pd.DataFrame
 
 
-def _exact(numbers: pd.Series) -> pd.DataFrame:
+def exact(numbers: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"number": numbers, "low": numbers, "high": numbers}, dtype=float)
 
 
@@ -55,6 +51,7 @@ class Across:
             run at some of the grid's values has no number.
         fewest: values of the key without which there is nothing to go across.
         follows: keys whose values follow from the key's, as the fingerprint of data does from how they are made.
+        needs: from the same as `reduce`, the key's values without which a further seed has no number; None: all.
     """
 
     key: str
@@ -65,6 +62,7 @@ class Across:
     ragged: bool = False
     fewest: int = 2
     follows: tuple[str, ...] = ()
+    needs: Callable[[Sequence[Over]], Sequence[Any]] | None = field(default=None, compare=False)
 
     @property
     def metrics(self) -> tuple[tuple[str, str | None], ...]:
@@ -90,6 +88,26 @@ class Across:
             NotRun: fewer values of the key were run, in whatever arm, than it goes across.
             Unanswerable: as its own rule says.
         """
+        seeds, tables = self._over(self._parts(runs, grid), runs, grid)
+        found = self.reduce(tables) if len(tables[0].number) else exact(pd.Series(dtype=float))
+        return found.reindex(pd.Index(seeds, name="seed")).astype(float)
+
+    def needed(self, runs: Runs, grid: Grid | None = None) -> set[str]:
+        """Of these runs those at values of the key at which a further seed must be run, to have a number.
+
+        Raises:
+            Ambiguous, NotRun: as `by_seed` does.
+        """
+        parts = self._parts(runs, grid)
+        values: Iterable[Any] = parts
+        if self.needs is not None:
+            _, tables = self._over(parts, runs, grid)
+            values = self.needs(tables) if len(tables[0].number) else ()
+        measured = itertools.product((parts[value] for value in values if value in parts), self.measures)
+        return {run for part, measure in measured for run in needed_by(measure, part, grid)}
+
+    def _parts(self, runs: Runs, grid: Grid | None) -> dict[Any, Runs]:
+        """The runs by value of the key, of all values of the grid."""
         at: dict[str, list[str]] = {}
         for run in runs.each.index:
             at.setdefault(plain(runs.value(run, self.key)), []).append(run)
@@ -100,6 +118,10 @@ class Across:
         parts = {value: runs.only(at.get(plain(value), ())) for value in values}
         if any(len(some) > 1 for part in parts.values() for some in grid_of(part, self.follows).values()):
             raise Ambiguous(f"runs of one {words_of(self.key)} differ in {', '.join(self.follows)}")
+        return parts
+
+    def _over(self, parts: Mapping[Any, Runs], runs: Runs, grid: Grid | None) -> tuple[list[Any], list[Over]]:
+        """The seeds, and what was measured of those that have what it goes across."""
         seeds = sorted(set(runs.each["seed"]))
         ran = pd.DataFrame({v: [s in set(part.each["seed"]) for s in seeds] for v, part in parts.items()}, index=seeds)
         whole = seeds if self.ragged else [seed for seed in seeds if ran.loc[seed].all()]
@@ -111,8 +133,12 @@ class Across:
                 for column in ("number", "low", "high")
             )
             tables.append(Over(number, low, high, ran.loc[whole]))
-        found = self.reduce(tables) if whole else _exact(pd.Series(dtype=float))
-        return found.reindex(pd.Index(seeds, name="seed")).astype(float)
+        return seeds, tables
+
+
+def needed_by(measure: BySeed, runs: Runs, grid: Grid | None = None) -> set[str]:
+    """Of some runs of an arm those whose like a further seed needs, to have a number: all, but across a best value."""
+    return measure.needed(runs, grid) if isinstance(measure, Across) else set(runs.each.index)
 
 
 def grid_of(runs: Runs, keys: Iterable[str]) -> dict[str, list[Any]]:
@@ -124,7 +150,7 @@ def grid_of(runs: Runs, keys: Iterable[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _numbers_of(key: str, table: pd.DataFrame) -> np.ndarray:
+def numbers_of(key: str, table: pd.DataFrame) -> np.ndarray:
     """The key's values as numbers. Raises WrongInput."""
     try:
         return np.array(table.columns, dtype=float)
@@ -137,61 +163,6 @@ def _in_order(value: Any) -> tuple[bool, float, str]:
     """Numbers ascending, then words."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return (not number, float(value) if number else 0.0, plain(value))
-
-
-def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across:
-    """The measure at the key's best value, chosen on two pilot seeds, which are not judged themselves.
-
-    The best value is where the pilots' median of `by` is least (or greatest). So no seed is judged at a value that was
-    chosen by its own luck: the best of each seed by itself would be wrong in 16 to 93 % of cases. A best value at the
-    grid's end may lie beyond it, and is none. Only pilots need runs at all of the grid's values.
-    """
-
-    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
-        measured, judged = tables
-        grid = list(measured.number.columns)
-        if len(grid) < FEWEST_VALUES:
-            told = ", ".join(map(plain, grid))
-            raise NotRun(f"a best {words_of(key)} needs {FEWEST_VALUES} values or more, not {told} alone")
-        whole = judged.ran.all(axis=1)
-        if whole.sum() < PILOTS:
-            return _exact(pd.Series(dtype=float))
-        pilots, value = _chosen(judged.number[whole], least)
-        if value is None:
-            raise Unanswerable(f"no {words_of(key)} can be chosen: the pilot seeds have no {by.name}")
-        if value in (grid[0], grid[-1]):
-            seeds = ", ".join(map(str, pilots))
-            raise Unanswerable(f"the best {words_of(key)} of seeds {seeds}, {plain(value)}, is the grid's end")
-        ends = {"number": measured.number, "low": measured.low, "high": measured.high}
-        return pd.DataFrame({name: table[value].drop(pilots) for name, table in ends.items()})
-
-    which = f"the {'least' if least else 'greatest'} {by.name} ({by.says})"
-    chosen = f"chosen on the {PILOTS} lowest seeds that have every value, by {which}, which are not judged"
-    says = f"{measure.says}, at the {words_of(key)} {chosen}; at the grid's end undecided"
-    name = f"{measure.name} at the best {words_of(key)}"
-    return Across(key, name, says, (measure, by), reduce, ragged=True, fewest=1)  # says itself what it needs
-
-
-def _chosen(numbers: pd.DataFrame, least: bool) -> tuple[list[Any], Any]:
-    """The pilots of a table [seeds, values], its lowest seeds, and the value at which their median is best, or None."""
-    pilots = list(numbers.index[:PILOTS])
-    medians = numbers.loc[pilots].median().dropna()
-    if not len(medians):
-        return pilots, None
-    return pilots, medians.idxmin() if least else medians.idxmax()
-
-
-def chosen_value(by: BySeed, key: str, *, least: bool = True) -> Across:
-    """The key's value at which `best` takes its measure, one for all seeds; at the grid's end too, of numbers alone."""
-
-    def reduce(tables: Sequence[Over]) -> pd.DataFrame:
-        (judged,) = tables
-        _numbers_of(key, judged.number)
-        _, value = _chosen(judged.number, least)
-        return _exact(pd.Series(value, judged.number.index, dtype=float))
-
-    says = f"{words_of(key)} of the {'least' if least else 'greatest'} {by.name} ({by.says})"
-    return Across(key, f"best {words_of(key)}", f"{says}, on the {PILOTS} lowest seeds", (by,), reduce)
 
 
 def width(measure: BySeed, key: str, *, below: float = math.inf, above: float = -math.inf) -> Across:
@@ -220,7 +191,7 @@ def _of_stretch(
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
-        values = _numbers_of(key, table.number)
+        values = numbers_of(key, table.number)
         return pd.DataFrame({seed: take(_stretch(values, table, seed, below, above)) for seed in table.number.index}).T
 
     says = f"{says}, with {_level(measure, below, above)} ({measure.says})"
@@ -290,7 +261,7 @@ def slope(
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
-        x = _numbers_of(key, table.number)
+        x = numbers_of(key, table.number)
         x = np.log(x) if log_key else x
         x = x - x.mean()
         with np.errstate(all="ignore"):  # one value alone has no slope
@@ -319,7 +290,7 @@ def curvature(measure: BySeed, key: str, *, log_key: bool = True, log_measure: b
 
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
-        x = _numbers_of(key, table.number)
+        x = numbers_of(key, table.number)
         x = np.log(x) if log_key else x
         with np.errstate(all="ignore"):
             y = np.log(table.number.to_numpy(dtype=float)) if log_measure else table.number.to_numpy(dtype=float)
@@ -327,7 +298,7 @@ def curvature(measure: BySeed, key: str, *, log_key: bool = True, log_measure: b
         terms = np.full(len(y), np.nan)
         if known.any():
             terms[known] = np.polyfit(x, y[known].T, 2)[0]
-        return _exact(pd.Series(terms, table.number.index))
+        return exact(pd.Series(terms, table.number.index))
 
     return Across(key, *_slope_told(measure, key, log_key, log_measure, "", "curvature"), (measure,), reduce)
 
@@ -347,4 +318,4 @@ def at(measure: BySeed, key: str, value: float) -> Across:
         return pd.DataFrame({n: one[value] if there else nothing for n, one in zip(_ENDS, table[:3], strict=True)})
 
     name = f"{measure.name} at {words_of(key)} {plain(value)}"
-    return Across(key, name, measure.says, (measure,), partial(reduce, value=value), fewest=1)
+    return Across(key, name, measure.says, (measure,), partial(reduce, value=value), fewest=1, needs=lambda _: [value])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.across import best, edge
+from analysis.across import edge
+from analysis.best import best
 from analysis.measures import Measure, Window, drift, final, learnt_share, over_training, steps_to_learn
 
 SPEED = steps_to_learn()

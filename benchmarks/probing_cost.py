@@ -30,9 +30,9 @@ from torch import nn
 
 import experiments
 from experiments.building import build_training
-from experiments.cli import keep_freed_memory
 from experiments.configuration import plain_config
 from experiments.data import Data, load_data
+from experiments.memory import keep_freed_memory
 from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
 from probes.engine.carried import Carried

@@ -21,10 +21,10 @@ from torch import nn
 
 import experiments
 from experiments.building import build_training
-from experiments.cli import keep_freed_memory
 from experiments.configuration import plain_config
 from experiments.data import Batch, Data, load_data
 from experiments.data.torchvision_import import import_torchvision
+from experiments.memory import keep_freed_memory
 from experiments.models import build_model
 from experiments.runs.records import ProbeRecorder
 from experiments.train import train

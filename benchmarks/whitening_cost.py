@@ -17,9 +17,9 @@ import torch
 
 import experiments
 from experiments.building import build_training
-from experiments.cli import keep_freed_memory
 from experiments.configuration import plain_config
 from experiments.data import load_data
+from experiments.memory import keep_freed_memory
 from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from experiments.errors import WrongInput, near_miss
+from experiments.errors import MissingFile, WrongInput, near_miss
 
 __all__ = [
     "Registry",
@@ -207,9 +207,8 @@ def source_hash(path: str | Path, key: str) -> str:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
     except OSError as error:
-        raise WrongInput(
-            f"{key}: cannot be read ({error.strerror}); give its path, from the working directory"
-        ) from error
+        line = f"{key}: cannot be read ({error.strerror}); give its path, from the working directory"
+        raise MissingFile(line, place.absolute()) from error
 
 
 class _users_errors:

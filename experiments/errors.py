@@ -5,10 +5,24 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class WrongInput(ValueError):
     """The person who asked must change something: a key, a value or a file. Exit code 2, one line, no traceback."""
+
+
+class MissingFile(WrongInput):
+    """A file that was named is not there. Another run may be about to leave it.
+
+    Args:
+        line: what to say.
+        path: where it would be.
+    """
+
+    def __init__(self, line: str, path: Path) -> None:
+        super().__init__(line)
+        self.path = path
 
 
 class RunFailure(RuntimeError):

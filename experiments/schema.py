@@ -184,6 +184,8 @@ class Config:
     """Who carries out the jobs of a sweep."""
     mirror: Any = None
     """Where records are also sent while training."""
+    pilots: str | None = None
+    """Of a sweep: a key over which the two lowest seeds have all values, the others those that claims choose there."""
     report: bool = False
     """Write the report of ``runs_dir`` when the sweep has ended, however it went."""
     dry: bool = False

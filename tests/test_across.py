@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.across import Across, at, best, curvature, edge, grid_of, slope, width
+from analysis.across import Across, at, curvature, edge, grid_of, slope, width
+from analysis.best import best
 from analysis.claims import Claim, NotRun, Term, Unanswerable, difference, value
 from analysis.errors import WrongInput
 from analysis.ledger import judge

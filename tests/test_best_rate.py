@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis.across import best, chosen_value, grid_of
+from analysis.across import grid_of
+from analysis.best import best, chosen_value
 from analysis.claims import Unanswerable
 from analysis.drawing.rates import RATE, at_best_rate
 from analysis.measures import final

@@ -23,7 +23,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import experiments
 from analysis import select, studies
-from analysis.across import FEWEST_VALUES, Across, Over, grid_of
+from analysis.across import Across, Over, grid_of
+from analysis.best import FEWEST_VALUES
 from analysis.claims import BySeed, Claim, Comparison, Grid, NotRun, Term, Unanswerable
 from analysis.run_folder import read_run
 from analysis.runs import Runs

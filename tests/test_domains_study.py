@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.across import Across, best, edge
+from analysis.across import Across, edge
+from analysis.best import best
 from analysis.claims import NotRun, Term, difference
 from analysis.figures import Runs
 from analysis.ledger import judge

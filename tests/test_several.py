@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import experiments
 from analysis import studies
 from analysis.__main__ import main as analysis_main
 from experiments.sweeps import several
-from experiments.sweeps.several import Part, correct, estimate, told
+from experiments.sweeps.job import Job, Result, list_jobs
+from experiments.sweeps.launchers.local import Local
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = """# @package _global_
@@ -65,28 +67,56 @@ def test_jobs_are_those_of_the_command(mine: Path) -> None:
     assert [(told, config["norm"]["name"]) for told, config in single] == [("", "l1")]
 
 
-def test_what_is_left_is_told_and_nothing_is_stored(mine: Path) -> None:
-    folder = f"runs_dir={mine / 'runs'}"
-    part = estimate("first", [folder, "launcher.workers=1"], str(mine / "mine"))
-    assert (part.runs, part.left) == (4, 4)
-    assert part.seconds > 0
+def left_of(mine: Path, names: Sequence[str], *overrides: str) -> several.Left:
+    jobs = {
+        name: several.jobs_of([f"experiment={name}", f"runs_dir={mine / 'runs'}", *overrides], str(mine / "mine"))
+        for name in names
+    }
+    of = {id(config): name for name, own in jobs.items() for _, config in own}
+    return several.Left([job for own in jobs.values() for job in own], of)
+
+
+def test_what_is_left_is_told_and_nothing_is_stored(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes as many seconds here as the experiment has steps; two jobs go at a time."""
+    monkeypatch.setattr(several, "try_out", lambda config: (float(config["steps"]), ""))
+    left = left_of(mine, ["first", "second"], "launcher.workers=2")
+    assert [(p.name, p.runs, p.left, p.seconds) for p in left.parts.values()] == [
+        ("first", 4, 4, 4 * 16 / 2), ("second", 4, 4, 4 * 36 / 2),
+    ]  # fmt: skip
+    assert left.told() == "2 experiments, 8 of 8 runs left: about 104 s"
+    assert left_of(mine, ["first"], "launcher.workers=1").parts["first"].seconds == 4 * 16
     assert not (mine / "runs").exists()
-    halves = estimate("first", [folder, "launcher.workers=2"], str(mine / "mine"))
-    longer = estimate("second", [folder, "launcher.workers=1"], str(mine / "mine"))
-    assert halves.seconds < 5 * part.seconds  # of the same order: both were timed on their own
-    assert longer.seconds > 0
 
 
-def test_words() -> None:
-    parts = [Part("a", 10, 4, 90.0), Part("b", 5, 0, 0.0), Part("c", 5, 5, 150.0)]
-    assert told(parts) == "3 experiments, 9 of 20 runs left: about 4 min"
-    assert told(parts[1:2]) == "1 experiment, all of 5 runs done already"
-    correct(parts[2:], expected=100.0, took=200.0)  # half of what it was slower
-    assert parts[2].seconds == 225.0
-    correct(parts[2:], expected=100.0, took=10000.0)  # no more than four times
-    assert parts[2].seconds == 225.0 * 2.5
-    correct(parts[2:], expected=0.5, took=60.0)  # nothing was left there to be learnt from
-    assert parts[2].seconds == 225.0 * 2.5
+def test_time_left_is_told_once_a_minute_by_how_long_the_runs_before_it_took(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(several, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(several, "try_out", lambda config: (float(config["steps"]), ""))
+    left = left_of(mine, ["first", "second"], "launcher.workers=2")
+    jobs = list_jobs(left.configs)
+    clock[0] += 59.0
+    assert left(jobs[4:]) == ""
+    clock[0] += 5.0  # the four of 32 s took 64 s: of the 72 s that are left another half as much
+    assert left(jobs[4:]) == "4 runs left: about 108 s"
+    assert left(jobs[5:]) == ""
+    clock[0] += 60.0
+    assert left([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("expected", "took", "factor"), [(100.0, 200.0, 1.5), (100.0, 10000.0, 2.5), (100.0, 1.0, 0.625), (0.5, 60.0, 1.0)]
+)
+def test_half_of_what_it_was_slower_and_within_bounds(expected: float, took: float, factor: float) -> None:
+    assert several.longer(expected, took) == factor
+
+
+def test_a_run_that_two_experiments_share_is_one_job(mine: Path) -> None:
+    text = EXPERIMENT.format(name="third", steps=4)
+    (mine / "mine" / "experiment" / "third.yaml").write_text(text.replace("seed: 0,1", "seed: 1,2"))
+    left = left_of(mine, ["first", "third"])
+    assert [(part.name, part.runs) for part in left.parts.values()] == [("first", 4), ("third", 2)]
 
 
 @pytest.mark.parametrize("arguments", [[], ["seed=1"]])
@@ -113,20 +143,33 @@ def test_a_wrong_name_is_told_before_anything_runs(
 def test_one_that_fails_stops_no_other_and_a_signal_stops_all(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    called: list[list[str]] = []
-    monkeypatch.setattr(several, "estimate", lambda name, *rest: Part(name, 2, 2, 1.0))
-    monkeypatch.setattr(
-        several, "_carry_out", lambda arguments: called.append(list(arguments)) or codes[len(called) - 1]
-    )
-    monkeypatch.setattr(sys, "argv", ["several", "a", "b", "c", "seed=1"])
-    codes = [0, 1, 0]
+    """The exit code is that of the main command, whose sweep it is."""
+    asked: list[str] = []
+
+    def carry_out(job: Job) -> Result:
+        asked.append(job.config["label"])
+        if stops:
+            raise KeyboardInterrupt
+        return Result("failed" if len(asked) == 2 else "finished", "nothing was trained")
+
+    monkeypatch.setattr(several, "try_out", lambda config: (1.0, ""))
+    monkeypatch.setattr(Local, "launch", lambda self, jobs: ((job, carry_out(job)) for job in jobs))
+    monkeypatch.chdir(mine)
+    monkeypatch.setattr(sys, "argv", ["several", "--config-dir", "mine", "first", "second", "seed=1"])
+    stops = False
     assert several.main() == 1
-    assert called == [[f"experiment={name}", "seed=1"] for name in "abc"]
-    assert "3 experiments, 6 of 6 runs left" in capsys.readouterr().out
-    called.clear()
-    codes = [130, 0, 0]
+    assert asked == ["first"] * 2 + ["second"] * 2
+    told = capsys.readouterr()
+    assert told.out.splitlines()[:2] == [
+        "reading 2 experiments, and trying a few steps of each", "2 experiments, 4 of 4 runs left: about 10 s",
+    ]  # fmt: skip
+    assert "4 runs: 3 finished, 1 failed" in told.out
+    assert told.err.count("nothing was trained") == 1
+    asked.clear()
+    stops = True
     assert several.main() == 130
-    assert len(called) == 1
+    assert asked == ["first"]
+    assert capsys.readouterr().err == "error: stopped; the same command goes on from here\n"
 
 
 FOLDERS = [("--config-dir", "mine"), ("--config-dir=mine",), ("-cd", "mine"), ("-cd=nowhere", "-cd", "mine")]
@@ -137,21 +180,18 @@ FOLDERS = [("--config-dir", "mine"), ("--config-dir=mine",), ("-cd", "mine"), ("
 def test_flags_are_those_of_the_main_command(
     folder: tuple[str, ...], multirun: tuple[str, ...], mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each command gets what was typed, and what is estimated is what it will run: two values are two runs."""
+    """Two values are two runs, where a sweep was asked for."""
     (mine / "mine" / "experiment" / "single.yaml").write_text(
         EXPERIMENT.partition("hydra:")[0].format(name="x", steps=2)
     )
-    estimated: list[Part] = []
-    called: list[list[str]] = []
+    asked: list[int] = []
     monkeypatch.chdir(mine)
     monkeypatch.setattr(several, "try_out", lambda config: (1.0, ""))
-    monkeypatch.setattr(several, "told", lambda parts: estimated.extend(parts) or "")
-    monkeypatch.setattr(several, "_carry_out", lambda arguments: called.append(list(arguments)) or 0)
+    monkeypatch.setattr(several.command, "carry_out", lambda jobs, **_: asked.extend(c["seed"] for _, c in jobs()))
     values = "seed=0,1" if multirun else "seed=1"
     monkeypatch.setattr(sys, "argv", ["several", "single", *folder, values, *multirun])
     assert several.main() == 0
-    assert [(part.name, part.runs) for part in estimated] == [("single", 2 if multirun else 1)]
-    assert called == [[*folder, *multirun, "experiment=single", values]]
+    assert asked == ([0, 1] if multirun else [1])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +225,9 @@ def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
     def typed(*arguments: str) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["several", "--config-dir", "mine", *arguments, "launcher.workers=1"])
         assert several.main() == 0
-        return capsys.readouterr().out.splitlines()
+        first, *told = capsys.readouterr().out.splitlines()
+        assert first.startswith(("reading 1 experiment, ", "reading 2 experiments, "))
+        return told
 
     monkeypatch.chdir(mine)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -194,8 +236,8 @@ def test_the_stand_in_runs_and_typed_again_it_does_what_is_missing(
     typed("first")
     again = typed("first", "second")
     assert again[0].startswith("2 experiments, 4 of 8 runs left: about ")
-    assert again[-2].startswith("1 experiment, 4 of 4 runs left: about ")
-    assert again[-1] == "experiment 2 of 2: second"
+    assert again[1] == "4 of 8 runs are done already"
+    assert again[-2] == "8 runs: 8 finished"
     states = [json.loads(path.read_text())["state"] for path in (mine / "runs").glob("*/status.json")]
     assert states == ["finished"] * 8
 

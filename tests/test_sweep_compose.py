@@ -24,7 +24,7 @@ ARMS = {
 def swept(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[tuple[str, DictConfig]]:
     """The jobs of a sweep as they are handed over, none of them carried out."""
     found: list[tuple[str, DictConfig]] = []
-    monkeypatch.setattr(cli, "_sweep", found.extend)
+    monkeypatch.setattr(cli, "sweep", found.extend)
     monkeypatch.setattr(sys, "argv", ["experiments", "-m", *arguments])
     assert cli.main() == 0
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.across import chosen_value, grid_of
+from analysis.across import grid_of
+from analysis.best import chosen_value
 from analysis.drawing.over_key import over_key
 from analysis.drawing.panel import Over, Panel, Scale
 from analysis.measures import Measure
@@ -46,7 +47,7 @@ def over_rate(
 def at_best_rate(setting: Setting, arm: str, by: Measure = TEST_LOSS) -> tuple[Runs, float | None]:
     """The ended runs of one arm at its best rate, and that rate; all of them and None where no rate can be chosen.
 
-    The rate is the one that claims choose (`analysis.across.best`), on the grid of all arms of the setting, but that
+    The rate is the one that claims choose (`analysis.best.best`), on the grid of all arms of the setting, but that
     one at the grid's end is drawn too; and where no pilot seed has the whole grid, of which a claim says nothing, the
     arm's own rates are the grid.
 

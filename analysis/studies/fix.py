@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import across, measures, progress, studies
+from analysis import best, measures, progress, studies
 from analysis.claims import Claim, Comparison, Term
 from analysis.decide import outcome, typical
 from analysis.errors import WrongInput
@@ -27,7 +27,7 @@ FILE = "rules.json"
 CONSTANTS = {
     outcome: ("SEEDS", "PROVISIONAL", "LEANS"),
     typical: ("ALPHA",),
-    across: ("PILOTS",),
+    best: ("PILOTS",),
     measures: ("END",),
     progress: ("LEARNT", "PART", "SMOOTHED_OVER", "LEVELS_PER_OCTAVE", "FEWEST_STEPS"),
 }

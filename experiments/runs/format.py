@@ -73,8 +73,8 @@ def step_of(stem: str) -> int:
 
 _FILES = {f"data.{a}{b}" for a in ("", "first_options.", "second_options.") for b in ("root", "cache", "download")}
 _WHERE = {"device", "threads", "launcher", "runs_dir", "run_name", "label", "arm", "choices", "scale", "data.label"}
-_HOW = {"lease_seconds", "resume", "retry_diverged", "dry", "report", "mirror", "checkpoint", "probe_again", "confirm"}
-PROVENANCE_KEYS = frozenset(_FILES | _WHERE | _HOW | {"numerics.name"})
+_HOW = {"lease_seconds", "resume", "retry_diverged", "dry", "mirror", "checkpoint", "probe_again"}
+PROVENANCE_KEYS = frozenset(_FILES | _WHERE | _HOW | {"numerics.name", "report", "confirm", "pilots"})
 """Configuration keys that change no number. (data.test_subset is none: records on other samples must not be joined.)"""
 
 MEASUREMENT_KEYS = frozenset({"probes", "evaluation"})

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.building import build_training, check_options
 from experiments.data import load_data
-from experiments.errors import RunFailure, WrongInput, one_line
+from experiments.errors import MissingFile, RunFailure, WrongInput, one_line
 from experiments.probing import plan_in_words
 from experiments.runs import folder as run_folder
 from experiments.runs.folder import RunFolder, read_status
@@ -138,11 +138,16 @@ class Standing:
         return done / seconds if done > 0 and seconds > 0 else None
 
 
-def list_jobs(configs: Iterable[tuple[str, dict[str, Any]]]) -> list[Job]:
+def list_jobs(
+    configs: Iterable[tuple[str, dict[str, Any]]], later: list[tuple[str, dict[str, Any], MissingFile]] | None = None
+) -> list[Job]:
     """The jobs of a sweep, each checked as far as it can be without building its network.
+
+    A run that two experiments share is one job, of the first.
 
     Args:
         configs: what sets each job apart on the command line, and its configuration as plain dictionaries.
+        later: takes those that name a file that is not there, with the error; None: it is raised.
 
     Raises:
         WrongInput: a value that is not allowed, or two jobs that are one run; the line names the jobs.
@@ -165,22 +170,27 @@ def list_jobs(configs: Iterable[tuple[str, dict[str, Any]]]) -> list[Job]:
             own, runs_dir = run_name(config, identity, label), Path(config["runs_dir"]).expanduser().absolute()
             path = place_of(config, identity, label)
         except WrongInput as error:
-            raise WrongInput(f"{error}{_in_brackets(told)}") from error
+            if later is not None and isinstance(error, MissingFile):
+                later.append((told, config, error))
+                continue
+            raise WrongInput(f"{error}{in_brackets(told)}") from error
         job = Job(told, config, path, identity, label)
         what = identity.digests if config["run_name"] is None else (own, "")
         other = by_what.setdefault((runs_dir, *what), job)
+        if other.config["label"] != config["label"]:
+            continue
         if other is not job:
             raise WrongInput(
-                f"job {jobs.index(other)}{_in_brackets(other.told)} and job {len(jobs)}{_in_brackets(told)} are one "
+                f"job {jobs.index(other)}{in_brackets(other.told)} and job {len(jobs)}{in_brackets(told)} are one "
                 f"run, {own}: leave one out, or let them differ in something that changes the numbers"
             )
         jobs.append(job)
-    if not jobs:
+    if not jobs and not later:
         raise WrongInput("the sweep has no jobs: a list of values is empty; give each swept key at least one")
     return jobs
 
 
-def _in_brackets(told: str) -> str:
+def in_brackets(told: str) -> str:
     """What sets a job apart, as a part of a message."""
     return f" ({told})" if told else ""
 

@@ -1,24 +1,21 @@
-"""Several experiments, one after another, with how long what is left will take: what `make demo` and `make atlas` run.
+"""Several experiments as one sweep, with how long what is left will take: what `make demo` and `make atlas` run.
 
     python -m experiments.sweeps.several santurkar2018/vgg santurkar2018/linear runs_dir=runs/demo
 
 Words with a `=` are overrides of every experiment; of the main command's flags it takes `--config-dir`, a user's own
-folder, and `--multirun` (`-m`). Each experiment is a command of its own, `python -m experiments experiment=...`: what
-is finished is left alone, one that fails stops no other, and Ctrl-C stops here and goes on with the same command. Exit
-code: 0, else that of the last that did not end well.
+folder, and `--multirun` (`-m`). The jobs are those of the commands `python -m experiments experiment=...`, in their
+order, a run that two of them share once: what is finished is left alone, a run that fails stops no other, and Ctrl-C
+stops here and goes on with the same command. Exit code as of that command.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -28,15 +25,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.composition import REFUSALS, check_typed, config_directory, explain, flag, flags_and_words
 from experiments.configuration import plain_config
-from experiments.errors import RunFailure, WrongInput, one_line
+from experiments.errors import WrongInput
 from experiments.schema import register_schema
-from experiments.sweeps import plugin
-from experiments.sweeps.job import list_jobs, seconds_left, try_out
+from experiments.sweeps import command, plugin
+from experiments.sweeps.job import Job, seconds_left, try_out
 from experiments.sweeps.launchers import build_launcher
 from experiments.sweeps.sweep import spell
-
-STOPPED = (130, 143)
-"""Exit codes of a command that a signal from outside has stopped, and all after it; a crash stops no other."""
+from experiments.sweeps.waves import Configs, waves
 
 
 @dataclass
@@ -44,42 +39,111 @@ class Part:
     """One of the experiments.
 
     Attributes:
-        runs, left: how many runs it has, and how many of them have not ended.
-        seconds: that those will take, as far as steps that were timed tell.
+        runs, left: how many runs it has that none before it has, and how many of them have not ended.
+        seconds: that those will take, as far as steps that were timed tell; 0 for what waits for another run's file.
     """
 
     name: str
-    runs: int
-    left: int
-    seconds: float
+    runs: int = 0
+    left: int = 0
+    seconds: float = 0.0
 
 
 def main() -> int:
     """Runs what the command line names; see above."""
-    try:
-        flags, names, overrides = _typed(sys.argv[1:])
-        config_dir, swept = flag(flags, *_CONFIG_DIR), ["hydra.mode=MULTIRUN"] * any(f in _MULTIRUN for f in flags)
-        parts = [estimate(name, [*overrides, *swept], config_dir) for name in names]
-    except (WrongInput, RunFailure) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, WrongInput) else 1
-    print(told(parts), flush=True)
-    if "dry=true" in overrides:
-        for part in parts:
+    arguments = sys.argv[1:]
+    return command.told(lambda: _asked(arguments), [word for word in arguments if "=" in word])
+
+
+def _asked(arguments: Sequence[str]) -> None:
+    flags, names, overrides = _typed(arguments)
+    config_dir, swept = flag(flags, *_CONFIG_DIR), ["hydra.mode=MULTIRUN"] * any(f in _MULTIRUN for f in flags)
+    print(f"reading {len(names)} experiment{'s' if len(names) > 1 else ''}, and trying a few steps of each", flush=True)
+    configs: list[tuple[str, dict[str, Any]]] = []
+    of: dict[int, str] = {}
+    for name in names:
+        own = jobs_of([f"experiment={name}", *overrides, *swept], config_dir)
+        of |= {id(config): name for _, config in own}
+        configs += own
+    left = Left(configs, of)
+    print(left.told(), flush=True)
+    if configs[0][1]["dry"]:
+        for part in left.parts.values():
             print(f"{part.left:>5} of {part.runs:>4} runs, {spell(part.seconds):>7}  {part.name}")
-        return 0
-    code = 0
-    for number, part in enumerate(parts, 1):
-        print(f"experiment {number} of {len(parts)}: {part.name}", flush=True)
-        begun, expected = monotonic(), part.seconds
-        ended = _carry_out([*flags, f"experiment={part.name}", *overrides])
-        if ended in STOPPED:
-            return ended
-        code = ended or code
-        correct(parts[number:], expected, monotonic() - begun)
-        if number < len(parts):
-            print(told(parts[number:]), flush=True)
-    return code
+        return
+    command.carry_out(lambda: configs, time_left=left)
+
+
+@dataclass
+class Left:
+    """How long the runs of several experiments still take: by runs like them that have ended, else by a few steps.
+
+    Args:
+        configs: the jobs, as a sweep takes them.
+        of: `id` of a job's configuration -> its experiment.
+
+    Raises:
+        WrongInput, RunFailure: as the sweep itself would.
+    """
+
+    configs: Configs
+    of: dict[int, str]
+    parts: dict[str, Part] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = {name: Part(name) for name in self.of.values()}
+        first = next(iter(waves(self.configs)))
+        jobs = [*first.jobs, *first.further]
+        standings = [job.standing() for job in jobs]
+        rates = seconds_left(jobs, standings)
+        a_step: dict[str, float] = {}
+        launcher = build_launcher(jobs[0].config["launcher"], jobs[0].config["runs_dir"])
+        at_a_time = max(1, launcher.concurrent([j for j, s in zip(jobs, standings, strict=True) if not s.ended]))
+        self._seconds: dict[int, float] = {}
+        for job, standing, seconds in zip(jobs, standings, rates, strict=True):
+            part = self.parts[self.of[id(job.config)]]
+            part.runs += 1
+            if standing.ended:
+                continue
+            if seconds is None:
+                if part.name not in a_step:
+                    a_step[part.name] = try_out(job.config)[0]
+                seconds = a_step[part.name] * max(1, job.config["steps"])
+            self._seconds[id(job.config)] = seconds / at_a_time
+            part.left += 1
+            part.seconds += seconds / at_a_time
+        for _, config in first.missing:
+            self.parts[self.of[id(config)]].runs += 1
+            self.parts[self.of[id(config)]].left += 1
+        self._begun = self._said = monotonic()
+        self._expected = sum(self._seconds.values())
+
+    def told(self) -> str:
+        """`24 experiments, 310 of 1200 runs left: about 41 min`."""
+        parts = self.parts.values()
+        left, runs = sum(part.left for part in parts), sum(part.runs for part in parts)
+        many = f"{len(parts)} experiment{'s' if len(parts) > 1 else ''}"
+        if not left:
+            return f"{many}, all of {runs} runs done already"
+        return f"{many}, {left} of {runs} runs left: about {spell(self._expected)}"
+
+    def __call__(self, jobs: Sequence[Job]) -> str:
+        """How long these take, once a minute: half of it by how much longer those before them took than expected."""
+        now = monotonic()
+        if not jobs or now - self._said < SAID_EVERY:
+            return ""
+        self._said = now
+        left = sum(self._seconds.get(id(job.config), 0.0) for job in jobs)
+        return f"{len(jobs)} runs left: about {spell(left * longer(self._expected - left, now - self._begun))}"
+
+
+SAID_EVERY = 60.0
+"""Seconds between two lines that say how long what is left takes."""
+
+
+def longer(expected: float, took: float) -> float:
+    """By how much what is left will take longer than expected; half of what it was before, since kinds differ."""
+    return 1.0 if expected < 1 else (1 + min(max(took / expected, 0.25), 4.0)) / 2
 
 
 _CONFIG_DIR, _MULTIRUN = ("--config-dir", "-cd"), ("--multirun", "-m")
@@ -106,46 +170,6 @@ def _typed(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     if not names:
         raise WrongInput("name at least one experiment, as santurkar2018/vgg")
     return flags, names, overrides
-
-
-def told(parts: Sequence[Part]) -> str:
-    """`24 experiments, 310 of 1200 runs left: about 41 min`."""
-    left, runs = sum(part.left for part in parts), sum(part.runs for part in parts)
-    many = f"{len(parts)} experiment{'s' if len(parts) > 1 else ''}"
-    if not left:
-        return f"{many}, all of {runs} runs done already"
-    return f"{many}, {left} of {runs} runs left: about {spell(sum(part.seconds for part in parts))}"
-
-
-def correct(parts: Sequence[Part], expected: float, took: float) -> None:
-    """What is left takes longer, or less long, by as much as what was just done did; half of it, since kinds differ."""
-    if expected < 1:
-        return
-    for part in parts:
-        part.seconds *= (1 + min(max(took / expected, 0.25), 4.0)) / 2
-
-
-def estimate(name: str, overrides: Sequence[str], config_dir: str | None = None) -> Part:
-    """How much of an experiment is left, and how long it will take: by runs like it that have ended, else by a few
-    steps of its first run that has not.
-
-    Raises:
-        WrongInput, RunFailure.
-    """
-    jobs = list_jobs(jobs_of([f"experiment={name}", *overrides], config_dir))
-    standings = [job.standing() for job in jobs]
-    left = [place for place, standing in enumerate(standings) if not standing.ended]
-    if not left:
-        return Part(name, len(jobs), 0, 0.0)
-    seconds = seconds_left(jobs, standings)
-    untimed = [place for place in left if seconds[place] is None]
-    if untimed:
-        a_step, _ = try_out(jobs[untimed[0]].config)
-        for place in untimed:
-            seconds[place] = a_step * max(1, jobs[place].config["steps"])
-    launcher = build_launcher(jobs[0].config["launcher"], jobs[0].config["runs_dir"])
-    at_a_time = max(1, launcher.concurrent([jobs[place] for place in left]))
-    return Part(name, len(jobs), len(left), sum(seconds[place] or 0.0 for place in left) / at_a_time)
 
 
 def jobs_of(overrides: Sequence[str], config_dir: str | None = None) -> list[tuple[str, dict[str, Any]]]:
@@ -190,25 +214,6 @@ def _handed_over_to(found: list[tuple[str, DictConfig]]) -> Iterator[None]:
         yield
     finally:
         plugin.hand_over_to(before)
-
-
-def _carry_out(arguments: Sequence[str]) -> int:
-    """One command, to its end; its exit code, 130 or 143 where a signal stopped it, which it is handed on to."""
-    child = subprocess.Popen([sys.executable, "-m", "experiments", *arguments])
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        child.send_signal(number)
-
-    before = signal.signal(signal.SIGTERM, hand_on)
-    try:
-        while True:
-            try:
-                code = child.wait()
-                return 128 - code if code < 0 else code
-            except KeyboardInterrupt:  # the terminal tells the child too, which saves and ends
-                continue
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from experiments.errors import RunFailure, WrongInput
 from experiments.runs.files import write_json
 from experiments.runs.folder import came_to, read_status
 from experiments.runs.format import SWEEP
 from experiments.schema import HEARTBEAT_SECONDS
-from experiments.sweeps.job import Job, Result, kind_of, list_jobs, seconds_left, try_out
+from experiments.sweeps.job import Job, Result, kind_of, seconds_left, try_out
 from experiments.sweeps.launchers import Launcher, build_launcher
+from experiments.sweeps.waves import Configs, Wave, waves
 
 POLL_SECONDS = 1.0
 """Time between two looks at runs that other processes have."""
@@ -33,56 +34,70 @@ WAITING_SECONDS = 60.0
 _MOST_NAMED = 20
 
 
-def run_sweep(configs: Sequence[tuple[str, dict[str, Any]]], results: list[tuple[str, Result]]) -> None:
+TimeLeft: TypeAlias = Callable[[Sequence[Job]], str]
+"""From the jobs that are left a line that says how long they will take; empty: nothing to say now."""
+
+
+def run_sweep(configs: Configs, results: list[tuple[str, Result]], time_left: TimeLeft = lambda jobs: "") -> None:
     """Does what is missing of the runs that ``configs`` describe.
 
     Args:
         configs: of each job what sets it apart on the command line, and its configuration as plain dictionaries.
         results: of each job its run's name and what came of it; filled as they end, so that an interruption keeps them.
+        time_left: asked after each job that has ended.
 
     Raises:
         WrongInput, RunFailure: before anything is started.
         KeyboardInterrupt: the person stopped it; what ran has saved a checkpoint where it could.
     """
-    jobs = list_jobs(configs)
-    first = jobs[0].config
-    if len({job.config["runs_dir"] for job in jobs}) > 1:
+    first = configs[0][1] if configs else {}
+    if len({config["runs_dir"] for _, config in configs}) > 1:
         raise WrongInput("runs_dir: several values; a sweep has one folder")
-    launcher = build_launcher(first["launcher"], first["runs_dir"])
-    if first["dry"]:
-        _say_what_would_be_done(jobs, launcher)
-        results += [(job.title, Result("listed", str(job.path))) for job in jobs]
-        return
-    at_a_time = launcher.concurrent(jobs)  # may refuse a job, so before anything is written
-    _check_writable(Path(first["runs_dir"]).expanduser().absolute())
-    standings = [job.standing() for job in jobs]
-    done = [(job, standing) for job, standing in zip(jobs, standings, strict=True) if standing.ended]
-    results += [(job.title, Result(standing.state, str(job.path))) for job, standing in done]
-    open_jobs = [job for job, standing in zip(jobs, standings, strict=True) if not standing.ended]
-    if done:
-        print(f"{len(done)} of {len(jobs)} runs are done already", flush=True)
+    begun = False
     try:
-        with announced(jobs, at_a_time):
-            _until_all_ended(open_jobs, launcher, len(jobs), results)
+        for wave in waves(configs):
+            if not wave.jobs:
+                continue
+            launcher = build_launcher(first["launcher"], first["runs_dir"])
+            if first["dry"]:
+                _say_what_would_be_done(wave, launcher)
+                results += [(job.title, Result("listed", str(job.path))) for job in wave.jobs]
+                return
+            at_a_time = launcher.concurrent(wave.jobs)  # may refuse a job, so before anything is written
+            _check_writable(Path(first["runs_dir"]).expanduser().absolute())
+            begun = True
+            with announced(wave.jobs, at_a_time):
+                _until_all_ended(wave, launcher, results, time_left)
     finally:
-        if first["report"]:
+        if begun and first["report"]:
             report(Path(first["runs_dir"]))
 
 
-def _until_all_ended(open_jobs: list[Job], launcher: Launcher, number: int, results: list[tuple[str, Result]]) -> None:
+def _until_all_ended(wave: Wave, launcher: Launcher, results: list[tuple[str, Result]], time_left: TimeLeft) -> None:
     """Carries out the jobs that nobody else has, waits for those that somebody has, and takes up what they leave."""
+    standings = {job.path: job.standing() for job in wave.jobs}
+    open_jobs = [job for job in wave.jobs if not standings[job.path].ended]
+    if done := [job for job in wave.jobs if standings[job.path].ended]:
+        results += [(job.title, Result(standings[job.path].state, str(job.path))) for job in done]
+        print(f"{len(done)} of {len(wave.jobs)} runs are done already", flush=True)
+    number = len(results) + len(open_jobs) + len(wave.further) + len(wave.missing)
     told = -WAITING_SECONDS
+
+    def account(job: Job, result: Result) -> None:
+        _account(job, result, number, results)
+        open_jobs.remove(job)
+        if line := time_left([*open_jobs, *wave.further]):
+            print(line, flush=True)
+
     while open_jobs:
         standings = {job.path: job.standing() for job in open_jobs}
         for job in [job for job in open_jobs if standings[job.path].ended]:  # by another process, meanwhile
-            _account(job, Result(standings[job.path].state, str(job.path)), number, results)
-            open_jobs.remove(job)
+            account(job, Result(standings[job.path].state, str(job.path)))
         mine = [job for job in open_jobs if standings[job.path].state != "running"]
         accounted = len(results)
         for job, result in launcher.launch(mine) if mine else ():
             if result.state != "busy":  # somebody took it up a moment ago
-                _account(job, result, number, results)
-                open_jobs.remove(job)
+                account(job, result)
         if open_jobs and len(results) == accounted:
             if time.monotonic() - told >= WAITING_SECONDS:
                 names = ", ".join(f"{job.title} ({standings[job.path].note or 'busy'})" for job in open_jobs[:3])
@@ -150,8 +165,9 @@ def report(runs_dir: Path) -> None:
     subprocess.run([sys.executable, "-m", "analysis", "report", str(runs_dir)], check=False)
 
 
-def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
+def _say_what_would_be_done(wave: Wave, launcher: Launcher) -> None:
     """The first job's plan of probes, a table of the jobs and where they stand, and how long the rest takes."""
+    jobs = [*wave.jobs, *wave.further]
     standings = [job.standing() for job in jobs]
     left = seconds_left(jobs, standings)
     seconds_a_step, plan = try_out(jobs[0].config)
@@ -164,11 +180,14 @@ def _say_what_would_be_done(jobs: Sequence[Job], launcher: Launcher) -> None:
             if kind not in measured:
                 measured[kind], _ = try_out(job.config)
             left[i], timed_now = measured[kind] * job.config["steps"], True
-    for job, standing, seconds in zip(jobs, standings, left, strict=True):
+    for job, standing, seconds in list(zip(jobs, standings, left, strict=True))[: len(wave.jobs)]:
         step = f"{standing.status.get('step', 0)}/{job.config['steps']}"
         note = f"  {standing.note}" if standing.note else ""
         takes = "" if standing.ended or seconds is None else spell(seconds)
         print(f"{standing.state:<11} {step:>13} {takes:>8}  {job.title}{note}")
+    if wave.further:
+        keys = ", ".join(dict.fromkeys(job.config["pilots"] for job in wave.further))
+        print(f"then {len(wave.further)} or more of other seeds, where claims choose on these ({keys})")
     counts = Counter("running elsewhere" if standing.state == "running" else standing.state for standing in standings)
     print(f"{len(jobs)} runs: {', '.join(f'{count} {state}' for state, count in counts.most_common())}")
     kept = ("finished", "diverged", "running", "wrong input", "damaged")

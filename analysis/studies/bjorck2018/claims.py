@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import SIMILAR, Claim, Term, alike, in_forms, less, more, value
 from analysis.measures import Levels
 from analysis.select import Arm

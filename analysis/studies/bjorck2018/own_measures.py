@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import derived
-from analysis.across import FEWEST_VALUES, Across, Over
+from analysis.across import Across, Over
+from analysis.best import FEWEST_VALUES
 from analysis.claims import BySeed, NotRun
 from analysis.measures import Measure
 from analysis.progress import FEWEST_STEPS

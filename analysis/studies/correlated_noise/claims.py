@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from analysis.across import Across, best
+from analysis.across import Across
+from analysis.best import best
 from analysis.claims import BySeed, Claim, Comparison, Term, alike, fraction, in_forms, less, more
 from analysis.measures import drift
 from analysis.select import Arm

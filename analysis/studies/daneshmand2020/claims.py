@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis.across import best, slope
+from analysis.across import slope
+from analysis.best import best
 from analysis.claims import POINT, Claim, Comparison, Term, alike, difference, less, more, value
 from analysis.measures import Levels, final
 from analysis.select import Arm

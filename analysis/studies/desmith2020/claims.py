@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from analysis.across import at, best
+from analysis.across import at
+from analysis.best import best
 from analysis.claims import Claim, Comparison, Term, alike, count, value
 from analysis.select import Arm
 from analysis.standard import LOSS, TRAINS

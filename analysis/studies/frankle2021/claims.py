@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import POINT, Claim, Term, difference
 from analysis.measures import final
 from analysis.shifts import both_shifts

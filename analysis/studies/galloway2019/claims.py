@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.across import Across, best
+from analysis.across import Across
+from analysis.best import best
 from analysis.claims import POINT, Claim, Comparison, Term, difference, fraction, in_forms
 from analysis.measures import Measure
 from analysis.standard import TEST_LOSS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.across import best, width
+from analysis.across import width
+from analysis.best import best
 from analysis.claims import Claim, Term, alike, difference
 from analysis.select import Arm, plain
 from analysis.studies.kohler2019.own_measures import loss_left, steps_to_loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import BySeed, Claim, Comparison, Term, alike, in_forms, more
 from analysis.select import Arm
 from analysis.standard import LARGEST_RATE, QUICKEST

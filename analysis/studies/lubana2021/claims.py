@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import Claim, Term, more
 from analysis.measures import steps_to_learn
 from analysis.select import CHOICE, Arm

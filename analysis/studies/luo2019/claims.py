@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import POINT, Claim, Term, difference, fraction, less, more
 from analysis.measures import final
 from analysis.studies.luo2019.arms import BATCH, DECAYED, DETACHED, POPULATION, STRENGTH

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.across import at, best
+from analysis.across import at
+from analysis.best import best
 from analysis.claims import Claim, Comparison, Term, difference, less, more
 from analysis.select import Arm, plain
 from analysis.standard import ACCURACY, TEST_LOSS

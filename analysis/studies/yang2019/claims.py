@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.across import best, curvature, slope
+from analysis.across import curvature, slope
+from analysis.best import best
 from analysis.claims import Claim, Term, alike, difference, value
 from analysis.measures import Levels, Measure, final, steps_to_learn
 from analysis.runs import Runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import Claim, Term, more
 from analysis.standard import TEST_LOSS
 from analysis.studies.ioffe2015.claims import NETWORK, PAPER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.across import best
+from analysis.best import best
 from analysis.claims import POINT, Claim, Term, difference
 from analysis.select import Arm
 from analysis.standard import TEST_LOSS, TUNED_ACCURACY

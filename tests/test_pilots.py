@@ -1,0 +1,269 @@
+"""Two pilot seeds run every value of a key, the others where claims choose on those: who waits, and for what."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+import experiments
+from analysis import best as best_value
+from analysis import studies
+from analysis.__main__ import main as analysis_main
+from analysis.across import Across, at, needed_by, slope, width
+from analysis.best import best
+from analysis.chosen import chosen
+from analysis.claims import BySeed, Claim, Term, less
+from analysis.measures import final
+from analysis.standard import TEST_LOSS
+from experiments.errors import WrongInput
+from experiments.sweeps import command
+from experiments.sweeps import waves as waves_module
+from experiments.sweeps.job import Job, Result
+from experiments.sweeps.launchers.local import Local
+from experiments.sweeps.several import jobs_of
+from experiments.sweeps.waves import waves
+from tests.made_table import BASE, made, row
+from tests.test_best_rate import RATE, RATES, Losses, by_loop, runs_of
+from tests.test_conf import sweeper_of, with_sizes
+
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /model: mlp
+  - _self_
+label: {name}
+pilots: {pilots}
+steps: 4
+data: {{subset: 64, test_subset: 40}}
+model: {{widths: [16]}}
+optim: {{batch_size: 16}}
+evaluation: {{every: 2, population: false}}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params:
+      norm: none,batch
+      optim.lr: 0.1,0.2,0.4
+      seed: {seeds}
+"""
+
+
+def claim_of(measure: BySeed) -> Claim:
+    return Claim("X", "says so", "nobody", (less(Term.of("batch", measure), Term.of("none", measure)),))
+
+
+def made_losses(number: int, seeds: tuple[int, ...] = (0, 1)) -> Losses:
+    draw = random.Random(number)
+    return {(arm, seed, rate): draw.random() for arm in ("none", "batch") for seed in seeds for rate in RATES}
+
+
+# ----------------------------------------------------------------------------------------------- what claims choose
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_the_pilots_runs_at_the_rate_that_a_loop_chooses(number: int) -> None:
+    losses = made_losses(number, (3, 7))
+    expected = {f"{arm}-{seed}-{by_loop(losses, arm, list(RATES))}" for arm in ("none", "batch") for seed in (3, 7)}
+    assert chosen(runs_of(losses), [claim_of(best(final("data_loss", "test"), RATE, by=TEST_LOSS))]) == expected
+
+
+def test_what_goes_over_all_needs_all_and_a_fixed_value_that_one() -> None:
+    losses = made_losses(1)
+    runs, loss = runs_of(losses), TEST_LOSS
+    every = set(runs.each.index)
+    assert chosen(runs, [claim_of(loss)]) == every
+    assert chosen(runs, [claim_of(width(loss, RATE, below=0.5))]) == every
+    assert chosen(runs, [claim_of(at(loss, RATE, 0.1))]) == {
+        f"{arm}-{s}-0.1" for arm in ("none", "batch") for s in (0, 1)
+    }
+    both = chosen(runs, [claim_of(at(loss, RATE, 0.1)), claim_of(best(loss, RATE, by=loss))])
+    rates = {arm: {0.1, by_loop(losses, arm, list(RATES))} for arm in ("none", "batch")}
+    assert both == {f"{arm}-{seed}-{rate}" for arm, some in rates.items() for rate in some for seed in (0, 1)}
+    assert chosen(runs, []) == set()
+
+
+def test_a_best_value_at_the_grids_end_is_run_too_and_one_that_nobody_can_choose_is_not() -> None:
+    at_the_end = {key: float(key[2]) for key in made_losses(1)}
+    measure = best(TEST_LOSS, RATE, by=TEST_LOSS)
+    assert chosen(runs_of(at_the_end), [claim_of(measure)]) == {
+        f"{arm}-{seed}-{RATES[0]}" for arm in ("none", "batch") for seed in (0, 1)
+    }
+    without = final("data_loss", "validation")
+    assert chosen(runs_of(at_the_end), [claim_of(best(TEST_LOSS, RATE, by=without))]) == set()
+
+
+def test_below_another_key_each_value_of_that_has_its_own_rate() -> None:
+    """As a slope over depth of steps at the best rate: four depths, of each the rate of least median loss."""
+    draw = random.Random(5)
+    losses = {(d, s, r): draw.random() for d in (2, 4, 8, 16) for s in (0, 1) for r in RATES}
+    trained = {f"{d}-{s}-{r}": {**BASE, "model.depth": d, RATE: r} for d, s, r in losses}
+    facts = {f"{d}-{s}-{r}": {"seed": s} for d, s, r in losses}
+    rows = [row(f"{d}-{s}-{r}", 0, "data_loss", loss, batch="test") for (d, s, r), loss in losses.items()]
+    measure = slope(best(TEST_LOSS, RATE, by=TEST_LOSS), "model.depth")
+    expected = set()
+    for depth in (2, 4, 8, 16):
+        rate = min(RATES, key=lambda r: statistics.median(losses[depth, s, r] for s in (0, 1)))
+        expected |= {f"{depth}-{seed}-{rate}" for seed in (0, 1)}
+    assert needed_by(measure, made(rows, trained, facts)) == expected
+
+
+def test_pilots_are_as_many_as_the_claims_choose_on() -> None:
+    assert waves_module.PILOTS == best_value.PILOTS
+
+
+def test_an_experiment_that_no_claim_names(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert analysis_main(["chosen", str(tmp_path), "--experiment", "mine"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --experiment mine: no claim is made for it, so that none chooses among its runs\n"
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- who waits
+
+
+def composed(
+    tmp_path: Path, *overrides: str, seeds: str = "3,1,2,9", pilots: str = "optim.lr", name: str = "mine"
+) -> Any:
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(EXPERIMENT.format(name=name, seeds=seeds, pilots=pilots))
+    return jobs_of([f"experiment={name}", f"runs_dir={tmp_path / 'runs'}", *overrides], str(tmp_path / "conf"))
+
+
+def what(jobs: list[Job]) -> list[tuple[str, float, int]]:
+    return [(job.config["norm"]["name"], job.config["optim"]["lr"], job.config["seed"]) for job in jobs]
+
+
+def test_the_lowest_seeds_run_all_and_the_others_where_a_pilot_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Job]] = []
+
+    def choose(pilots: list[Job]) -> list[Job]:
+        asked.append(list(pilots))
+        wanted = (("none", 0.1), ("batch", 0.4))
+        return [job for job in pilots if (job.config["norm"]["name"], job.config["optim"]["lr"]) in wanted]
+
+    monkeypatch.setattr(waves_module, "_chosen", choose)
+    first, second = waves(composed(tmp_path))
+    every = [(norm, rate) for norm in ("none", "batch") for rate in (0.1, 0.2, 0.4)]
+    assert what(first.jobs) == [(norm, rate, seed) for norm, rate in every for seed in (1, 2)]
+    assert what(first.further) == [("none", 0.2, 3), ("none", 0.2, 9), ("batch", 0.2, 3), ("batch", 0.2, 9)]
+    assert what(second.jobs) == [("none", 0.1, 3), ("none", 0.1, 9), ("batch", 0.4, 3), ("batch", 0.4, 9)]
+    assert not second.further
+    assert [what(jobs) for jobs in asked] == [what(first.jobs)]
+
+
+def test_each_experiment_has_its_own_pilots_and_without_pilots_all_go(tmp_path: Path) -> None:
+    other = composed(tmp_path, seeds="5,6,7", name="other")
+    whole = composed(tmp_path, "pilots=null", "norm=l1", seeds="8,9,20")
+    first = next(iter(waves([*composed(tmp_path), *other, *whole])))
+    assert sorted({(job.config["label"], job.config["seed"]) for job in first.jobs}) == [
+        ("mine", 1), ("mine", 2), ("mine", 8), ("mine", 9), ("mine", 20), ("other", 5), ("other", 6),
+    ]  # fmt: skip
+    assert {job.config["seed"] for job in first.further} == {3, 9, 7}
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path, "pilots=null"))] == [24]
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path, seeds="4,7"))] == [12]
+
+
+def test_a_key_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"^pilots=optim\.rate: must be a key of the configuration"):
+        next(iter(waves(composed(tmp_path, pilots="optim.rate"))))
+
+
+def test_where_nothing_is_chosen_no_other_seed_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(waves_module, "_chosen", lambda pilots: [])
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [12, 0]
+    assert capsys.readouterr().out == (
+        "mine: its claims choose nothing on the two lowest seeds, so that no other seed is run\n"
+    )
+
+
+def test_a_run_that_takes_another_runs_file_comes_after_it(tmp_path: Path) -> None:
+    common = [f"runs_dir={tmp_path / 'runs'}", "seed=0", "data.label_noise=0"]
+    makes = jobs_of(["experiment=hoffer2018/decay", "arm=on", *common])
+    takes = jobs_of(["experiment=hoffer2018/mimicry", *common])
+    first = next(iter(waves([*takes, *makes])))
+    assert [job.config["arm"] for job in first.jobs] == ["on"]
+    assert [config["arm"] for _, config in first.missing] == ["corrected", "schedule"]
+    with pytest.raises(WrongInput, match=r"arrays\.npz: cannot be read .* \(arm=corrected\)$"):
+        next(iter(waves(takes)))
+
+
+def test_the_sweep_asks_the_analysis_and_counts_both_waves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a claim of nobody's experiment the pilots are kept, and the line says what to do."""
+    begun: list[tuple[str, float, int]] = []
+
+    def train(self: Local, jobs: list[Job]) -> Any:
+        for job in jobs:
+            begun.extend(what([job]))
+            job.path.mkdir(parents=True)
+            (job.path / "config.json").write_text("{}")
+            yield job, Result("finished", "")
+
+    monkeypatch.setattr(Local, "launch", train)
+    configs = composed(tmp_path)
+    assert command.told(lambda: command.carry_out(lambda: configs), []) == 2
+    assert [seed for *_, seed in begun] == [1, 2] * 6
+    told = capsys.readouterr()
+    assert "[12/16] finished" in told.out
+    assert told.err.startswith("error: pilots: --experiment mine: no claim is made for it")
+    assert told.err.endswith("; set pilots=null\n")
+
+
+# ------------------------------------------------------------------------------------------------ the suite's own
+
+WITH_PILOTS = [
+    name for name in dict.fromkeys(name for name, _ in with_sizes())
+    if OmegaConf.load(Path(experiments.__file__).parent.parent / "conf" / "experiment" / f"{name}.yaml").get("pilots")
+]  # fmt: skip
+
+
+def _chooses(measure: BySeed, key: str) -> bool:
+    own = isinstance(measure, Across) and measure.key == key and measure.needs is not None
+    return own or (isinstance(measure, Across) and any(_chooses(inner, key) for inner in measure.measures))
+
+
+@pytest.mark.parametrize("name", WITH_PILOTS)
+def test_a_claim_chooses_over_the_key_that_the_experiment_sweeps(name: str) -> None:
+    file = Path(experiments.__file__).parent.parent / "conf" / "experiment" / f"{name}.yaml"
+    key = str(OmegaConf.load(file)["pilots"])
+    assert len(str(sweeper_of(name, "demo")["params"][key]).split(",")) >= best_value.FEWEST_VALUES
+    own = [claim for study in studies.load() for claim in study.claims if claim.experiment == name]
+    for claim in own:
+        terms = [term for comparison in claim.comparisons for term in comparison.all_terms]
+        assert all(_chooses(term.measure, key) for term in terms), claim.name
+
+
+def test_there_are_such_experiments() -> None:
+    assert len(WITH_PILOTS) > 15
+
+
+@pytest.mark.long
+def test_a_sweep_runs_the_other_seeds_where_the_pilots_test_loss_is_least(tmp_path: Path) -> None:
+    """Of a claim that chooses by the test loss; chosen again by a loop over the table of all numbers."""
+    overrides = ["experiment=ioffe2015/percentiles", "steps=60", "seed=0,1,2", f"runs_dir={tmp_path / 'runs'}"]
+    configs = jobs_of(overrides)
+    assert command.told(lambda: command.carry_out(lambda: configs), []) == 0
+    assert analysis_main(["table", str(tmp_path / "runs"), str(tmp_path / "all.csv")]) == 0
+    table = pd.read_csv(tmp_path / "all.csv", low_memory=False)
+    tests = table[(table["metric"] == "data_loss") & (table["batch"] == "test")]
+    last = tests.sort_values("step").groupby(["norm", "lr", "seed"])["value"].last()
+    ran = {(norm, lr) for norm, lr, seed in last.index if seed == 2}
+    least = set()
+    for norm in ("none", "batch"):
+        medians = last[norm][last[norm].index.get_level_values("seed") < 2].groupby("lr").median()
+        least.add((norm, medians.idxmin()))
+    assert ran == least
+    states = [json.loads(file.read_text())["state"] for file in (tmp_path / "runs").glob("*/status.json")]
+    assert states == ["finished"] * (2 * len(set(last.index.get_level_values("lr"))) * 2 + 2)

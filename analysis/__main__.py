@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (report, card):
         command.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report in the first RUNS)")
         command.add_argument("--claims", action="append", type=Path, default=[], metavar="FILE", help=_CLAIMS)
+    report.add_argument(
+        "--light", action="store_true", help="a page to send or to keep: pictures in few bytes, no links"
+    )
     compare = commands.add_parser("compare", help="two sweeps, or two arms, number by number")
     compare.set_defaults(command=_compare)
     compare.add_argument("a", metavar="A", help="a folder of runs; or, before RUNS, an arm such as a normalisation")
@@ -159,6 +162,7 @@ def _report(arguments: argparse.Namespace) -> int:
         further_figures=arguments.file,
         results_version=arguments.results_version,
         damaged=damaged,
+        light=arguments.light,
     )
     print(path)
     return _named(damaged)

@@ -75,21 +75,24 @@ def render(template: str, path: Path, context: Mapping[str, Any]) -> Path:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The folder of CSV files beside the page."""
+    """The folder of CSV files beside the page. `alone`: the page has no links to it, for where it stands alone."""
 
     folder: Path
+    alone: bool = False
 
     @classmethod
-    def beside(cls, out: Path, name: str) -> Numbers:
+    def beside(cls, out: Path, name: str, *, alone: bool = False) -> Numbers:
         """The folder, made where it is missing. Raises OSError."""
         folder = out.absolute() / name
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
+        return cls(folder, alone)
 
     def links(self, name: str, table: pd.DataFrame) -> Markup:
         """Writes NAME.csv; gives a link to it, and one that holds it where it is small."""
         content = table.to_csv(index=False, na_rep="nan").encode()
         replace(self.folder / f"{name}.csv", lambda path: path.write_bytes(content))
+        if self.alone:
+            return Markup("")
         size = f"{len(content) / 1000:,.0f} kB" if len(content) >= 1000 else f"{len(content)} bytes"
         links = Markup('<a href="{}/{}.csv">{}.csv</a> ({})').format(self.folder.name, name, name, size)
         if len(content) <= LARGEST_DATA_LINK:
@@ -102,7 +105,7 @@ class Numbers:
     def of_figure(self, name: str, table: pd.DataFrame) -> Markup:
         """Writes NAME.csv, each run's numbers, and NAME.medians.csv, what is drawn; gives links to both."""
         links = self.links(name, table)
-        if write_medians(table, self.folder / f"{name}.medians.csv") is None:
+        if write_medians(table, self.folder / f"{name}.medians.csv") is None or self.alone:
             return links
         link = Markup('; the medians alone: <a href="{0}/{1}.medians.csv">{1}.medians.csv</a>')
         return links + link.format(self.folder.name, name)
@@ -113,10 +116,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Draws figures from runs. `numbers`: where what is behind them is written."""
+    """Draws figures from runs. `numbers`: where what is behind them is written. `light`: of dots, in few bytes."""
 
     runs: Runs
     numbers: Numbers
+    light: bool = False
 
     def of_study(self, study: Study) -> list[dict[str, Any]]:
         """Its figures."""
@@ -150,7 +154,7 @@ class Pictures:
                 figure = Figure(layout="constrained")
                 file.draw(data, figure)
                 figures.lay_out(figure)
-                source = _image(figure)
+                source = _image(figure, self.light)
                 width, height = (int(length) for length in (figure.get_size_inches() * PIXELS_PER_INCH).round())
         except Exception as error:
             if not own:
@@ -166,8 +170,10 @@ def _itself(module: Any) -> Any:
     return module
 
 
-def _image(figure: Figure) -> str:
+def _image(figure: Figure, light: bool) -> str:
     """The figure as a data: address, vectors where they are not too many."""
+    if light:
+        return small.in_few_bytes(figure, PIXELS_PER_INCH)
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": "batchnorm-suite"})
     vectors = small.address(content.getvalue().decode())

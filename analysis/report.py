@@ -30,6 +30,7 @@ def write_report(
     further_figures: Sequence[Path] = (),
     results_version: int | None = None,
     damaged: Damaged | None = None,
+    light: bool = False,
 ) -> Path:
     """Writes report.html, and its numbers to numbers/, in the folder `out`; gives the page's absolute path.
 
@@ -40,6 +41,7 @@ def write_report(
         further_figures: files of a user's own figures.
         results_version: only runs whose results are of this version.
         damaged: takes what is wrong with damaged runs, which are then left out and named; None: they raise.
+        light: pictures of dots in few bytes, and neither numbers in the page nor links to those beside it.
 
     Raises:
         WrongInput, DamagedFile, OSError.
@@ -49,8 +51,8 @@ def write_report(
     own = [figures.from_file(file, found) for file in further_figures]  # a wrong file is told before anything is read
     sweep = Sweep.load(paths, results_version, damaged)
     verdicts = ledger.judge(sweep.runs, studies.claims(found))
-    numbers = Numbers.beside(out, "numbers")
-    pictures = Pictures(sweep.runs, numbers)
+    numbers = Numbers.beside(out, "numbers", alone=light)
+    pictures = Pictures(sweep.runs, numbers, light)
     drawn = {study.name: pictures.of_study(study) for study in found}
     told = [
         {**_study(study, of(study, verdicts), drawn[study.name]), **_distances(study, drawn[study.name], numbers)}

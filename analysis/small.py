@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from urllib.parse import quote
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 DECIMALS = 2
 """Of a point, 1/72 inch: at twice the size on the page a hundredth of one is 0.035 pixels."""
 COLOURS = 256
+QUALITY = 55
+"""Of a lossy picture, of 100; thin lines and text of 8 points stay sharp."""
 FARTHEST = 12
 """By how much, of 255, a palette may change a colour in all but a hundredth of the pixels; else there is none."""
 
@@ -54,6 +58,13 @@ def _joined(path: str) -> str:
 def address(svg: str) -> str:
     """A vector picture as a data: address, which is shorter written out than in base64."""
     return f"data:image/svg+xml,{quote(compact(svg), safe=_SAFE)}"
+
+
+def in_few_bytes(figure: Figure, dots_per_inch: float) -> str:
+    """A figure as it is shown, in the dots of a lossy WebP, as a data: address: about a fifth of its vectors' size."""
+    content = io.BytesIO()
+    figure.savefig(content, format="webp", dpi=dots_per_inch, pil_kwargs={"quality": QUALITY, "method": 6})
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def with_palette(png: bytes) -> bytes:

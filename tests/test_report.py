@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analysis import forest, load_runs, studies
 from analysis import page as page_module
@@ -255,6 +258,25 @@ def test_a_large_figure_becomes_dots(runs: Path, tmp_path: Path, monkeypatch: py
     text = (tmp_path / "report.html").read_text()
     assert text.count("data:image/png") == 2
     assert "data:image/svg" not in text
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_a_light_page_stands_alone(runs: Path, tmp_path: Path) -> None:
+    """Its pictures are as wide as they are shown, and it has no link to a file beside it."""
+    for name, how in (("whole", []), ("light", ["--light"])):
+        assert main(["report", str(runs), "--out", str(tmp_path / name), *how]) == 0
+    whole, light = ((tmp_path / name / "report.html").read_text() for name in ("whole", "light"))
+    pictures = re.findall(r'<img[^>]*src="data:image/([a-z+]+);base64,([^"]+)"[^>]*>', light)
+    shown = [int(width) for width in re.findall(r'<img[^>]*width="(\d+)"', light)]
+    assert [kind for kind, _ in pictures] == ["webp"] * 2
+    assert "data:image/svg" not in light
+    for (_, data), width in zip(pictures, shown, strict=True):
+        assert Image.open(io.BytesIO(base64.b64decode(data))).width == pytest.approx(width, abs=1)
+    assert ".csv" in whole
+    assert ".csv" not in light
+    assert "Numbers:" not in light
+    assert (tmp_path / "light" / "numbers" / "ledger.csv").is_file()
+    assert len(light) < 0.7 * len(whole)
 
 
 # ----------------------------------------------------------------------------------------------------- in a browser

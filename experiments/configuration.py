@@ -27,8 +27,9 @@ def plain_config(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     try:
         composed = isinstance(config, DictConfig) and OmegaConf.get_type(config) is Config  # typed already
         if composed:
-            refuse_unknown(config, Config, config)
-            refuse_taken_away(config, Config)
+            unresolved: Any = OmegaConf.to_container(config, resolve=False)  # quicker to ask
+            refuse_unknown(unresolved, Config, config)
+            refuse_taken_away(unresolved, Config)
         typed = config if composed else OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(config))  # type: ignore[arg-type]
         container = OmegaConf.to_container(typed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.conf import HydraConf
+from omegaconf import MISSING
 
 from experiments.errors import WrongInput, near_miss
 
@@ -122,7 +123,7 @@ def refuse_taken_away(config: Mapping[str, Any], schema: type, prefix: str = "")
         WrongInput: the first such key.
     """
     for key, kind in typing.get_type_hints(schema).items():
-        if key not in config:
+        if config.get(key, MISSING) == MISSING:
             raise WrongInput(f"{prefix}{key}: must be given; leave ~{prefix}{key} out")
         if dataclasses.is_dataclass(kind):
             refuse_taken_away(config[key], typing.cast(type, kind), f"{prefix}{key}.")

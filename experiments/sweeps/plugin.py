@@ -121,6 +121,7 @@ class SuiteSweeper(Sweeper):
                     composed = self.loader.load_sweep_config(self.config, list(groups))
                     with open_dict(composed):
                         chosen = Choices(composed.pop("hydra"), self.loader)
+                    _settle_sizes(composed)
                     bases[groups] = composed, chosen
                 composed, chosen = bases[groups]
                 config = copy.deepcopy(composed)
@@ -137,6 +138,19 @@ class SuiteSweeper(Sweeper):
                 raise WrongInput(f"arm {arm!r}: {explain(error, job)}") from error
             config.arm = arm
             yield config
+
+
+def _settle_sizes(config: DictConfig) -> None:
+    """Puts in place what ``${by_scale:...}`` stands for: it depends on groups alone, and reading it takes longest."""
+
+    def settle(node: Any, path: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                settle(value, f"{path}{key}.")
+            elif isinstance(value, str) and value.startswith("${by_scale:") and value.count("${") == 1:
+                OmegaConf.update(config, f"{path}{key}", OmegaConf.select(config, f"{path}{key}"))
+
+    settle(OmegaConf.to_container(config, resolve=False), "")
 
 
 _CONFIRM = f"{CONFIRMATORY[0]} to {CONFIRMATORY[-1]}"

@@ -45,8 +45,9 @@ def best(measure: BySeed, key: str, by: BySeed, *, least: bool = True) -> Across
 
     def needs(tables: Sequence[Over]) -> list[Any]:
         judged = tables[1]
-        _, value = _chosen(judged.number[judged.ran.all(axis=1)], least)
-        return [] if value is None else [value]
+        whole = judged.number[judged.ran.all(axis=1)]
+        _, value = _chosen(whole, least)
+        return [] if value is None or len(whole) < PILOTS else [value]
 
     which = f"the {'least' if least else 'greatest'} {by.name} ({by.says})"
     chosen = f"chosen on the {PILOTS} lowest seeds that have every value, by {which}, which are not judged"

@@ -218,7 +218,7 @@ def _medians(columns: Sequence[pd.DataFrame], paired: bool) -> tuple[float, ...]
 def _own(term: Term, setting: Setting, notes: list[str]) -> Runs:
     """The runs of an arm that count. Raises Ambiguous."""
     name, measure = term.arm.name, term.measure
-    key = ("usable", name, measure.diverged_count)
+    key = ("usable", name, measure.diverged_count, measure.metrics)
     own, told = setting.runs.once(key, lambda: usable(setting.own(name), measure, name))
     notes += told
     return own

@@ -282,6 +282,32 @@ class Runs:
         """The runs that record a metric."""
         return self.once(("recording", metric, batch), lambda: set(self.records(metric, batch)["run"].unique()))
 
+    def declaring(self, metric: str, batch: str | None) -> set[str]:
+        """The runs that were asked for a metric: those that record it, and those that were to and have no number.
+
+        Of a table alone, which does not tell, all that diverged count as asked.
+        """
+        found = self.recording(metric, batch)
+        lacking = set(self.each.index) - found
+        if self.folders is None:
+            return found | {run for run in lacking if self.each["state"][run] == "diverged"}
+        folders = self._whole.once("folders of a training", self._members)
+        fields = {
+            run: [field for one in folders[run] for keys in one.fields.values() for field in keys.values()]
+            for run in lacking
+        }
+        return found | {
+            run
+            for run, declared in fields.items()
+            if any(field.metric == metric and batch in (None, field.batch) for field in declared)
+        }
+
+    def _members(self) -> dict[str, list[Run]]:
+        members: dict[str, list[Run]] = {}
+        for run in self.folders or ():
+            members.setdefault(self.training[run.name], []).append(run)
+        return members
+
     def arrays(self, metric: str, runs: Sequence[str], batch: str, layers: Sequence[str]) -> dict[tuple[str, str], Any]:
         """(run, layer) -> xarray.DataArray with dims step and the declared ones, each read from its file now."""
         if self._read is None or not len(runs) or not len(layers):

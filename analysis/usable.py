@@ -1,7 +1,8 @@
 """Which runs count, in verdicts, comparisons and figures alike.
 
 A run counts once it has ended: one that is under way has not yet had the time to do what is asked. A diverged run
-counts where the measure has a rule for it (it never learnt), and is left out of what probes measured.
+counts where the measure has a rule for it (it never learnt), and is left out of what probes measured. One that was not
+looked at for what is measured has nothing to say, which is not the same as having no number.
 """
 
 from __future__ import annotations
@@ -35,4 +36,9 @@ def usable(runs: Runs, measure: BySeed, arm: str) -> tuple[Runs, tuple[str, ...]
     if count := int(diverged.sum()):
         notes.append(f"{count} of {arm} diverged, {'counted as such' if measure.diverged_count else 'left out'}")
         own = own if measure.diverged_count else own.only(own.each.index[~diverged])
+    for metric, batch in measure.metrics:
+        asked = own.declaring(metric, batch)
+        if len(asked) < len(own.each):
+            notes.append(f"{len(own.each) - len(asked)} of {arm} were not asked for {metric}, left out")
+            own = own.only([run for run in own.each.index if run in asked])
     return own, tuple(notes)

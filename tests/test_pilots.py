@@ -94,6 +94,8 @@ def test_a_best_value_at_the_grids_end_is_run_too_and_one_that_nobody_can_choose
     assert chosen(runs_of(at_the_end), [claim_of(measure)]) == {
         f"{arm}-{seed}-{RATES[0]}" for arm in ("none", "batch") for seed in (0, 1)
     }
+    one_lacks_a_run = {key: loss for key, loss in at_the_end.items() if key != ("none", 1, 1.0)}
+    assert chosen(runs_of(one_lacks_a_run), [claim_of(measure)]) == {f"batch-{seed}-{RATES[0]}" for seed in (0, 1)}
     without = final("data_loss", "validation")
     assert chosen(runs_of(at_the_end), [claim_of(best(TEST_LOSS, RATE, by=without))]) == set()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from analysis.claims import Claim, Term, more
+from analysis.claims import Claim, Term, identity, more
 from analysis.ledger import judge
 from analysis.measures import Measure, final, over_training, steps_to_learn
 from analysis.runs import Runs
 from analysis.select import settings
 from analysis.usable import ended, usable
+from tests.made_runs import log, write_run
 from tests.made_table import BASE, made, row
 
 STATES = ("finished", "diverged", "running", "failed", "interrupted", "not started")
@@ -48,3 +52,26 @@ def test_who_counts_is_who_the_ledger_judges_by(measure: Measure, counted: list[
 def test_a_run_under_way_is_not_one_that_never_learnt() -> None:
     own = runs().only(["none2"])
     assert list(usable(own, steps_to_learn(), "none")[0].each.index) == []
+
+
+@pytest.mark.parametrize(("asked", "word"), [(False, "identity holds"), (True, "undecided")])
+def test_a_run_that_was_not_asked_is_no_run_without_a_number(asked: bool, word: str, tmp_path: Path) -> None:
+    """Six of nine seeds record the losses; three others recorded nothing, or were not asked, as by another experiment."""
+    for seed in range(9):
+        folder = write_run(tmp_path, seed=seed, lines=log(20) if seed < 6 else [])
+        if seed >= 6 and not asked:
+            (folder / "fields.json").write_text(json.dumps({}))
+    measure = over_training("loss_along")
+    found, notes = usable(Runs.load(tmp_path), measure, "batch")
+    assert sorted(found.each["seed"]) == list(range(9 if asked else 6))
+    assert notes == (() if asked else ("3 of batch were not asked for loss_along, left out",))
+    (verdict,) = judge(Runs.load(tmp_path), [Claim("X", "", "", (identity(Term.of("batch", measure), 1.0),))])
+    assert verdict.word == word
+
+
+def test_of_a_table_alone_a_diverged_run_was_asked_and_one_without_rows_was_not() -> None:
+    rows = [row(f"batch{seed}", step, "m", 1.0, batch="train") for seed in (0, 1) for step in range(0, 120, 10)]
+    facts = {f"batch{seed}": {"seed": seed, "state": "diverged" if seed == 2 else "finished"} for seed in range(4)}
+    whole = made(rows, {f"batch{seed}": {**BASE, "norm": "batch"} for seed in range(4)}, facts)
+    assert whole.declaring("m", "train") == {"batch0", "batch1", "batch2"}
+    assert whole.declaring("m", "test") == {"batch2"}

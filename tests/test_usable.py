@@ -56,7 +56,7 @@ def test_a_run_under_way_is_not_one_that_never_learnt() -> None:
 
 @pytest.mark.parametrize(("asked", "word"), [(False, "identity holds"), (True, "undecided")])
 def test_a_run_that_was_not_asked_is_no_run_without_a_number(asked: bool, word: str, tmp_path: Path) -> None:
-    """Six of nine seeds record the losses; three others recorded nothing, or were not asked, as by another experiment."""
+    """Six of nine seeds record the losses; three recorded nothing, or were not asked, as in another experiment."""
     for seed in range(9):
         folder = write_run(tmp_path, seed=seed, lines=log(20) if seed < 6 else [])
         if seed >= 6 and not asked:

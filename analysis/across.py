@@ -51,6 +51,7 @@ class Across:
             run at some of the grid's values has no number.
         fewest: values of the key without which there is nothing to go across.
         follows: keys whose values follow from the key's, as the fingerprint of data does from how they are made.
+        fixed: values of the key at which a seed must have been run; None: those of the grid, or, if `ragged`, none.
         needs: from the same as `reduce`, the key's values without which a further seed has no number; None: all.
     """
 
@@ -62,6 +63,7 @@ class Across:
     ragged: bool = False
     fewest: int = 2
     follows: tuple[str, ...] = ()
+    fixed: tuple[Any, ...] | None = None
     needs: Callable[[Sequence[Over]], Sequence[Any]] | None = field(default=None, compare=False)
 
     @property
@@ -123,7 +125,8 @@ class Across:
     def _over(self, parts: Mapping[Any, Runs], runs: Runs, grid: Grid | None) -> tuple[list[Any], list[Over]]:
         """The seeds, and what was measured of those that have what it goes across."""
         seeds = sorted(set(runs.each["seed"]))
-        ran = pd.DataFrame({v: [s in set(part.each["seed"]) for s in seeds] for v, part in parts.items()}, index=seeds)
+        there = {v: set(seeds).intersection(*(_ran(m, part, grid) for m in self.measures)) for v, part in parts.items()}
+        ran = pd.DataFrame({value: [seed in some for seed in seeds] for value, some in there.items()}, index=seeds)
         whole = seeds if self.ragged else [seed for seed in seeds if ran.loc[seed].all()]
         tables = []
         for measure in self.measures:
@@ -134,6 +137,18 @@ class Across:
             )
             tables.append(Over(number, low, high, ran.loc[whole]))
         return seeds, tables
+
+
+def _ran(measure: BySeed, runs: Runs, grid: Grid | None) -> set[Any]:
+    """The seeds that were run, at all values that the measure goes across; another is not one without a number."""
+    found = set(runs.each["seed"])
+    if not isinstance(measure, Across):
+        return found
+    at: dict[str, set[Any]] = {}
+    for run in runs.each.index:
+        at.setdefault(plain(runs.value(run, measure.key)), set()).add(runs.each["seed"][run])
+    values = (() if measure.ragged else (grid or {}).get(measure.key, ())) if measure.fixed is None else measure.fixed
+    return found.intersection(*(at.get(plain(value), set()) for value in values))
 
 
 def needed_by(measure: BySeed, runs: Runs, grid: Grid | None = None) -> set[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from analysis.across import width
 from analysis.measures import Measure, final
 from analysis.runs import Runs
 from analysis.select import Arm, known_and_norms
@@ -94,6 +95,21 @@ def test_the_least_over_some_values_is_of_each_seed_by_itself() -> None:
     assert found["low"].equals(found["high"])
     unasked = own.least(final("data_loss", "train"), "optim.lr", (0.1, 3.0)).by_seed(made(rows, trained, facts))
     assert unasked["number"].isna().all()
+
+
+def test_a_scale_at_which_a_seed_had_fewer_tries_is_not_among_its_scales() -> None:
+    """As where another experiment has runs of one rate at a scale of its own: seed 0 was not run there, for this."""
+    tries = {(gain, rate): 0.1 for gain in (0.1, 1.0, 10.0) for rate in (0.1, 1.0, 10.0)}
+    tries |= {(100.0, rate): 5.0 for rate in (0.1, 1.0, 10.0)}
+    rows, trained, facts = [], {}, {}
+    for seed, more in ((0, {(3.0, 1.0): 9.0}), (1, {(3.0, rate): 9.0 for rate in (0.1, 1.0, 10.0)}), (2, {})):
+        for (gain, rate), loss in {**tries, **more}.items():
+            run = f"{seed}-{gain}-{rate}"
+            trained[run], facts[run] = {**BASE, "model.gain": gain, "optim.lr": rate}, {"seed": seed}
+            rows.append(row(run, 0, "data_loss", loss))
+    least = own.least(final("data_loss", "train"), "optim.lr", (0.1, 1.0, 10.0))
+    found = width(least, "model.gain", below=1.0).by_seed(made(rows, trained, facts))
+    assert found["number"].to_dict() == pytest.approx({0: 2.0, 1: 1.0, 2: 2.0})  # decades; seed 1 fails at 3
 
 
 def test_what_is_left_of_the_loss_and_how_far_it_moved() -> None:

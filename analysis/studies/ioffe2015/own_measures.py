@@ -96,7 +96,7 @@ def least(measure: BySeed, key: str, values: Sequence[float]) -> Across:
     told = ", ".join(map(plain, values))
     name = f"least {measure.name} over {words_of(key)}s {told}"
     says = f"{measure.says}, the least of each seed at the {words_of(key)}s {told}"
-    return Across(key, name, says, (measure,), reduce, ragged=True)
+    return Across(key, name, says, (measure,), reduce, ragged=True, fixed=tuple(values))
 
 
 def loss_left() -> Measure:

@@ -36,7 +36,8 @@ def usable(runs: Runs, measure: BySeed, arm: str) -> tuple[Runs, tuple[str, ...]
     if count := int(diverged.sum()):
         notes.append(f"{count} of {arm} diverged, {'counted as such' if measure.diverged_count else 'left out'}")
         own = own if measure.diverged_count else own.only(own.each.index[~diverged])
-    for metric, batch in measure.metrics:
+    # Across a key one run may tell where the best value is and another, of other probes, what is measured there.
+    for metric, batch in () if measure.free else measure.metrics:
         asked = own.declaring(metric, batch)
         if len(asked) < len(own.each):
             notes.append(f"{len(own.each) - len(asked)} of {arm} were not asked for {metric}, left out")

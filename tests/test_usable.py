@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.best import best
 from analysis.claims import Claim, Term, identity, more
 from analysis.ledger import judge
 from analysis.measures import Measure, final, over_training, steps_to_learn
@@ -67,6 +68,21 @@ def test_a_run_that_was_not_asked_is_no_run_without_a_number(asked: bool, word: 
     assert notes == (() if asked else ("3 of batch were not asked for loss_along, left out",))
     (verdict,) = judge(Runs.load(tmp_path), [Claim("X", "", "", (identity(Term.of("batch", measure), 1.0),))])
     assert verdict.word == word
+
+
+def test_across_a_key_runs_of_the_grid_need_not_all_be_asked_for_what_is_measured_at_the_best_value() -> None:
+    """Four rates by test loss, of which another experiment looked at one more closely."""
+    trained, facts, rows = {}, {}, []
+    for seed in range(4):
+        for place, rate in enumerate((0.01, 0.1, 1.0, 10.0)):
+            run = f"{seed}-{rate}"
+            trained[run], facts[run] = {**BASE, "norm": "batch", "optim.lr": rate}, {"seed": seed}
+            rows.append(row(run, 0, "data_loss", abs(place - 1.1), batch="test"))
+            rows += [row(run, step, "m", 7.0, batch="train") for step in range(0, 120, 10) if rate == 0.1]
+    measure = best(over_training("m"), "optim.lr", by=final("data_loss", "test"))
+    found, notes = usable(made(rows, trained, facts), measure, "batch")
+    assert (len(found.each), notes) == (16, ())
+    assert measure.by_seed(found)["number"].dropna().to_dict() == {2: 7.0, 3: 7.0}
 
 
 def test_of_a_table_alone_a_diverged_run_was_asked_and_one_without_rows_was_not() -> None:

@@ -20,13 +20,12 @@ from analysis.across import Across, at, needed_by, slope, width
 from analysis.best import best
 from analysis.chosen import chosen
 from analysis.claims import BySeed, Claim, Term, less
-from analysis.ledger import judge
 from analysis.measures import final
 from analysis.standard import TEST_LOSS
 from experiments.errors import WrongInput
 from experiments.sweeps import command
 from experiments.sweeps import waves as waves_module
-from experiments.sweeps.job import Job, Result, Standing
+from experiments.sweeps.job import Job, Result
 from experiments.sweeps.launchers.local import Local
 from experiments.sweeps.several import jobs_of
 from experiments.sweeps.waves import waves
@@ -72,33 +71,6 @@ def test_the_pilots_runs_at_the_rate_that_a_loop_chooses(number: int) -> None:
     losses = made_losses(number, (3, 7))
     expected = {f"{arm}-{seed}-{by_loop(losses, arm, list(RATES))}" for arm in ("none", "batch") for seed in (3, 7)}
     assert chosen(runs_of(losses), [claim_of(best(final("data_loss", "test"), RATE, by=TEST_LOSS))]) == expected
-
-
-def test_the_verdict_is_the_same_on_the_whole_grid_and_on_the_runs_that_pilots_leave() -> None:
-    """Of eight seeds: at the best rate, at a fixed one, and one against the other."""
-    losses = made_losses(3, tuple(range(8)))
-    losses |= {
-        (arm, seed, 0.1): 0.001 * (1 + seed) * (3 if arm == "none" else 1)
-        for arm in ("none", "batch")
-        for seed in range(8)
-    }
-    loss = TEST_LOSS
-    chosen_rate, fixed = best(loss, RATE, by=loss), at(loss, RATE, 1.0)
-    pairs = [(chosen_rate, chosen_rate), (fixed, fixed), (fixed, chosen_rate)]
-    claims = [
-        Claim(f"X{i}", "", "", (less(Term.of("batch", a), Term.of("none", b)),)) for i, (a, b) in enumerate(pairs)
-    ]
-    pilots = {run: loss for run, loss in losses.items() if run[1] < best_value.PILOTS}
-    needed = {name.split("-")[0] + name.split("-")[2] for name in chosen(runs_of(pilots), claims)}
-    left = pilots | {run: loss for run, loss in losses.items() if f"{run[0]}{run[2]}" in needed}
-    assert len(left) < len(losses)
-    whole, fewer = judge(runs_of(losses), claims), judge(runs_of(left), claims)
-    assert [v.seeds for v in fewer] == [6, 8, 6]
-    for one, other in zip(fewer, whole, strict=True):
-        assert (one.told, str([part.outcome for part in one.parts])) == (
-            other.told,
-            str([p.outcome for p in other.parts]),
-        )
 
 
 def test_what_goes_over_all_needs_all_and_a_fixed_value_that_one() -> None:
@@ -181,10 +153,7 @@ def test_the_lowest_seeds_run_all_and_the_others_where_a_pilot_was_chosen(
         return [job for job in pilots if (job.config["norm"]["name"], job.config["optim"]["lr"]) in wanted]
 
     monkeypatch.setattr(waves_module, "_chosen", choose)
-    coming = waves(composed(tmp_path))
-    first = next(coming)
-    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
-    (second,) = coming
+    first, second = waves(composed(tmp_path))
     every = [(norm, rate) for norm in ("none", "batch") for rate in (0.1, 0.2, 0.4)]
     assert what(first.jobs) == [(norm, rate, seed) for norm, rate in every for seed in (1, 2)]
     assert what(first.further) == [("none", 0.2, 3), ("none", 0.2, 9), ("batch", 0.2, 3), ("batch", 0.2, 9)]
@@ -210,57 +179,14 @@ def test_a_key_that_there_is_not(tmp_path: Path) -> None:
         next(iter(waves(composed(tmp_path, pilots="optim.rate"))))
 
 
-def test_where_nothing_is_chosen_all_is_run(
+def test_where_nothing_is_chosen_no_other_seed_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(waves_module, "_chosen", lambda pilots: [])
-    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
-    assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [24]
-    assert capsys.readouterr().out == (
-        "mine: nothing can be chosen for 12 runs of other seeds, which are all carried out\n"
-    )
-    monkeypatch.setattr(
-        waves_module, "_chosen", lambda pilots: [job for job in pilots if what([job])[0][:2] == ("none", 0.1)]
-    )
-    (wave,) = waves(composed(tmp_path))
-    assert len([job for job in wave.jobs if job.config["norm"]["name"] == "none"]) == 6 + 2
-    assert len([job for job in wave.jobs if job.config["norm"]["name"] == "batch"]) == 12
-    assert "6 runs of other seeds" in capsys.readouterr().out
-
-
-def test_pilots_that_have_not_ended_choose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where they failed, or were handed to a cluster that nobody waits for."""
     assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [12, 0]
-    assert capsys.readouterr().out == "mine: pilots have not ended; the same command goes on with its other seeds\n"
-
-
-@pytest.mark.parametrize("first", ["pilots", "whole"])
-def test_a_run_that_two_experiments_share_goes_with_the_one_that_needs_it_whatever_is_chosen(
-    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`whole` has the rate 0.2 of every seed; the other one's pilots choose 0.4, from all of their runs."""
-    asked: list[list[Job]] = []
-
-    def choose(pilots: list[Job]) -> list[Job]:
-        asked.append(list(pilots))
-        return [job for job in pilots if job.config["optim"]["lr"] == 0.4]
-
-    monkeypatch.setattr(waves_module, "_chosen", choose)
-    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
-    both = {
-        "pilots": composed(tmp_path),
-        "whole": composed(tmp_path, "optim.lr=0.2", "norm=batch", name="whole", pilots="null"),
-    }
-    (wave,) = waves([*both[first], *both["whole" if first == "pilots" else "pilots"]])
-    assert len({job.path for job in wave.jobs}) == len(wave.jobs)
-    expected = {(norm, rate, seed) for norm in ("none", "batch") for rate in (0.1, 0.2, 0.4) for seed in (1, 2)}
-    expected |= {(norm, 0.4, seed) for norm in ("none", "batch") for seed in (3, 9)}
-    assert set(what(wave.jobs)) == expected | {("batch", 0.2, 3), ("batch", 0.2, 9)}
-    assert len(asked[0]) == 12
-
-
-def test_confirmatory_seeds_run_the_whole_grid(tmp_path: Path) -> None:
-    assert [len(wave.jobs) for wave in waves(composed(tmp_path, seeds="10,11,12,13"))] == [24]
+    assert capsys.readouterr().out == (
+        "mine: its claims choose nothing on the two lowest seeds, so that no other seed is run\n"
+    )
 
 
 def test_a_run_that_takes_another_runs_file_comes_after_it(tmp_path: Path) -> None:
@@ -287,11 +213,7 @@ def test_the_sweep_asks_the_analysis_and_counts_both_waves(
             (job.path / "config.json").write_text("{}")
             yield job, Result("finished", "")
 
-    def standing(job: Job) -> Standing:
-        return Standing("finished" if (job.path / "config.json").exists() else "missing", {})
-
     monkeypatch.setattr(Local, "launch", train)
-    monkeypatch.setattr(Job, "standing", standing)
     configs = composed(tmp_path)
     assert command.told(lambda: command.carry_out(lambda: configs), []) == 2
     assert [seed for *_, seed in begun] == [1, 2] * 6
@@ -320,7 +242,6 @@ def test_a_claim_chooses_over_the_key_that_the_experiment_sweeps(name: str) -> N
     key = str(OmegaConf.load(file)["pilots"])
     assert len(str(sweeper_of(name, "demo")["params"][key]).split(",")) >= best_value.FEWEST_VALUES
     own = [claim for study in studies.load() for claim in study.claims if claim.experiment == name]
-    assert own
     for claim in own:
         terms = [term for comparison in claim.comparisons for term in comparison.all_terms]
         assert all(_chooses(term.measure, key) for term in terms), claim.name
@@ -333,13 +254,7 @@ def test_there_are_such_experiments() -> None:
 @pytest.mark.long
 def test_a_sweep_runs_the_other_seeds_where_the_pilots_test_loss_is_least(tmp_path: Path) -> None:
     """Of a claim that chooses by the test loss; chosen again by a loop over the table of all numbers."""
-    overrides = [
-        "experiment=ioffe2015/percentiles",
-        "pilots=optim.lr",
-        "steps=60",
-        "seed=0,1,2",
-        f"runs_dir={tmp_path / 'runs'}",
-    ]
+    overrides = ["experiment=ioffe2015/percentiles", "steps=60", "seed=0,1,2", f"runs_dir={tmp_path / 'runs'}"]
     configs = jobs_of(overrides)
     assert command.told(lambda: command.carry_out(lambda: configs), []) == 0
     assert analysis_main(["table", str(tmp_path / "runs"), str(tmp_path / "all.csv")]) == 0

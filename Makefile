@@ -15,7 +15,7 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo atlas test docs clean-venv
 
-# Experiments, one after another: $(1) their names, $(2) the folder. The report is written whatever became of the runs;
+# Experiments, as one sweep: $(1) their names, $(2) the folder. The report is written whatever became of the runs;
 # it names those that failed.
 define carry_out
 failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERRIDES) || failed=$$?; \

@@ -125,10 +125,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     chosen.set_defaults(command=_chosen)
     chosen.add_argument("--experiment", action="append", required=True, metavar="NAME", help="may be given again")
-    for command in (figures, report, card, chosen):
+    chosen.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
+    chosen.add_argument(
+        "runs", nargs="*", type=Path, metavar="RUNS", help="of pilot seeds; none: only whether it has claims"
+    )
+    for command in (figures, report, card):
         command.add_argument("--study", action="append", type=Path, default=[], metavar="FOLDER", help=_STUDY)
         command.add_argument("--file", action="append", type=Path, default=[], metavar="FILE", help=_FIGURES)
-    for command in (report, card, figures, status, table, chosen):
+    for command in (report, card, figures, status, table):
         command.add_argument(
             "runs", nargs="+", type=Path, metavar="RUNS", help="a run folder, or any folder above run folders"
         )
@@ -255,6 +259,8 @@ def _chosen(arguments: argparse.Namespace) -> int:
     for name in arguments.experiment:
         if not any(claim.experiment == name for claim in claims):
             raise WrongInput(f"--experiment {name}: no claim is made for it, so that none chooses among its runs")
+    if not arguments.runs:
+        return 0
     damaged: Damaged = {}
     runs = Runs.load(arguments.runs, damaged=damaged)
     asked = [claim for claim in claims if claim.experiment in arguments.experiment]

@@ -333,4 +333,4 @@ def at(measure: BySeed, key: str, value: float) -> Across:
         return pd.DataFrame({n: one[value] if there else nothing for n, one in zip(_ENDS, table[:3], strict=True)})
 
     name = f"{measure.name} at {words_of(key)} {plain(value)}"
-    return Across(key, name, measure.says, (measure,), partial(reduce, value=value), fewest=1, needs=lambda _: [value])
+    return Across(key, name, measure.says, (measure,), partial(reduce, value=value), fewest=1)

@@ -16,8 +16,8 @@ from analysis.usable import usable
 def chosen(runs: Runs, claims: Iterable[Claim]) -> set[str]:
     """Names of the run folders whose like, with another seed, some of the claims reads.
 
-    Of a best value the one that the seeds at hand choose (at the grid's end too), of a fixed value that one, and where
-    a claim goes over all values, all. Where nothing can be chosen yet there is nothing.
+    Of a best value the one that the seeds at hand choose (at the grid's end too), and where a claim goes over all
+    values, all. Where nothing can be chosen yet there is nothing.
     """
     found: set[str] = set()
     for claim in claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import statistics
@@ -20,12 +21,14 @@ from analysis.across import Across, at, needed_by, slope, width
 from analysis.best import best
 from analysis.chosen import chosen
 from analysis.claims import BySeed, Claim, Term, less
+from analysis.ledger import judge
 from analysis.measures import final
 from analysis.standard import TEST_LOSS
 from experiments.errors import WrongInput
+from experiments.schema import register_schema
 from experiments.sweeps import command
 from experiments.sweeps import waves as waves_module
-from experiments.sweeps.job import Job, Result
+from experiments.sweeps.job import Job, Result, Standing
 from experiments.sweeps.launchers.local import Local
 from experiments.sweeps.several import jobs_of
 from experiments.sweeps.waves import waves
@@ -54,6 +57,15 @@ hydra:
 """
 
 
+REFUSE = waves_module._refuse_without_claims
+
+
+@pytest.fixture(autouse=True)
+def claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were claims for the made-up experiments."""
+    monkeypatch.setattr(waves_module, "_refuse_without_claims", lambda labels: None)
+
+
 def claim_of(measure: BySeed) -> Claim:
     return Claim("X", "says so", "nobody", (less(Term.of("batch", measure), Term.of("none", measure)),))
 
@@ -73,18 +85,43 @@ def test_the_pilots_runs_at_the_rate_that_a_loop_chooses(number: int) -> None:
     assert chosen(runs_of(losses), [claim_of(best(final("data_loss", "test"), RATE, by=TEST_LOSS))]) == expected
 
 
-def test_what_goes_over_all_needs_all_and_a_fixed_value_that_one() -> None:
+MEASURES = {
+    "at the best rate": (best(TEST_LOSS, RATE, by=TEST_LOSS),) * 2,
+    "at a fixed one": (at(TEST_LOSS, RATE, 1.0),) * 2,
+    "the one against the other": (at(TEST_LOSS, RATE, 1.0), best(TEST_LOSS, RATE, by=TEST_LOSS)),
+    "width": (width(TEST_LOSS, RATE, below=0.5),) * 2,
+    "at each rate": (TEST_LOSS,) * 2,
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_the_verdict_is_the_same_on_the_whole_grid_and_on_the_runs_that_pilots_leave(name: str) -> None:
+    """Of eight seeds, in every setting; where the best rate alone is asked for, a fraction of the runs is left."""
+    losses = made_losses(3, tuple(range(8)))
+    for arm, seed in itertools.product(("none", "batch"), range(8)):
+        losses[arm, seed, 0.1] = 0.001 * (1 + seed) * (3 if arm == "none" else 1)
+    a, b = MEASURES[name]
+    claim = Claim("X", "", "", (less(Term.of("batch", a), Term.of("none", b)),))
+    pilots = {run: loss for run, loss in losses.items() if run[1] < best_value.PILOTS}
+    needed = {tuple(run.split("-")[::2]) for run in chosen(runs_of(pilots), [claim])}
+    left = pilots | {run: loss for run, loss in losses.items() if (run[0], str(run[2])) in needed}
+    expected = 2 * 2 * len(RATES) + 2 * 6 if name == "at the best rate" else None
+    expected = 2 * 2 * len(RATES) + 6 * (1 + len(RATES)) if "other" in name else expected
+    assert len(left) == (expected or len(losses))
+    whole, fewer = judge(runs_of(losses), [claim]), judge(runs_of(left), [claim])
+    told = [[(v.setting, v.told, str([part.outcome for part in v.parts])) for v in some] for some in (whole, fewer)]
+    assert told[0] == told[1]
+    assert fewer[0].seeds >= 6
+
+
+def test_what_goes_over_all_needs_all() -> None:
     losses = made_losses(1)
     runs, loss = runs_of(losses), TEST_LOSS
     every = set(runs.each.index)
     assert chosen(runs, [claim_of(loss)]) == every
     assert chosen(runs, [claim_of(width(loss, RATE, below=0.5))]) == every
-    assert chosen(runs, [claim_of(at(loss, RATE, 0.1))]) == {
-        f"{arm}-{s}-0.1" for arm in ("none", "batch") for s in (0, 1)
-    }
-    both = chosen(runs, [claim_of(at(loss, RATE, 0.1)), claim_of(best(loss, RATE, by=loss))])
-    rates = {arm: {0.1, by_loop(losses, arm, list(RATES))} for arm in ("none", "batch")}
-    assert both == {f"{arm}-{seed}-{rate}" for arm, some in rates.items() for rate in some for seed in (0, 1)}
+    assert chosen(runs, [claim_of(at(loss, RATE, 0.1))]) == every  # which a seed that lacks a rate does not have
+    assert chosen(runs, [claim_of(at(loss, RATE, 0.1)), claim_of(best(loss, RATE, by=loss))]) == every
     assert chosen(runs, []) == set()
 
 
@@ -153,7 +190,10 @@ def test_the_lowest_seeds_run_all_and_the_others_where_a_pilot_was_chosen(
         return [job for job in pilots if (job.config["norm"]["name"], job.config["optim"]["lr"]) in wanted]
 
     monkeypatch.setattr(waves_module, "_chosen", choose)
-    first, second = waves(composed(tmp_path))
+    coming = waves(composed(tmp_path))
+    first = next(coming)
+    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
+    (second,) = coming
     every = [(norm, rate) for norm in ("none", "batch") for rate in (0.1, 0.2, 0.4)]
     assert what(first.jobs) == [(norm, rate, seed) for norm, rate in every for seed in (1, 2)]
     assert what(first.further) == [("none", 0.2, 3), ("none", 0.2, 9), ("batch", 0.2, 3), ("batch", 0.2, 9)]
@@ -179,14 +219,57 @@ def test_a_key_that_there_is_not(tmp_path: Path) -> None:
         next(iter(waves(composed(tmp_path, pilots="optim.rate"))))
 
 
-def test_where_nothing_is_chosen_no_other_seed_is_run(
+def test_where_nothing_is_chosen_all_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(waves_module, "_chosen", lambda pilots: [])
-    assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [12, 0]
+    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [24]
     assert capsys.readouterr().out == (
-        "mine: its claims choose nothing on the two lowest seeds, so that no other seed is run\n"
+        "mine: nothing can be chosen for 12 runs of other seeds, which are all carried out\n"
     )
+    monkeypatch.setattr(
+        waves_module, "_chosen", lambda pilots: [job for job in pilots if what([job])[0][:2] == ("none", 0.1)]
+    )
+    (wave,) = waves(composed(tmp_path))
+    assert len([job for job in wave.jobs if job.config["norm"]["name"] == "none"]) == 6 + 2
+    assert len([job for job in wave.jobs if job.config["norm"]["name"] == "batch"]) == 12
+    assert "6 runs of other seeds" in capsys.readouterr().out
+
+
+def test_pilots_that_have_not_ended_choose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where they failed, or were handed to a cluster that nobody waits for."""
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [12, 0]
+    assert capsys.readouterr().out == "mine: pilots have not ended; the same command goes on with its other seeds\n"
+
+
+@pytest.mark.parametrize("first", ["pilots", "whole"])
+def test_a_run_that_two_experiments_share_goes_with_the_one_that_needs_it_whatever_is_chosen(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`whole` has the rate 0.2 of every seed; the other one's pilots choose 0.4, from all of their runs."""
+    asked: list[list[Job]] = []
+
+    def choose(pilots: list[Job]) -> list[Job]:
+        asked.append(list(pilots))
+        return [job for job in pilots if job.config["optim"]["lr"] == 0.4]
+
+    monkeypatch.setattr(waves_module, "_chosen", choose)
+    monkeypatch.setattr(Job, "standing", lambda job: Standing("finished", {}))
+    both = {
+        "pilots": composed(tmp_path),
+        "whole": composed(tmp_path, "optim.lr=0.2", "norm=batch", name="whole", pilots="null"),
+    }
+    (wave,) = waves([*both[first], *both["whole" if first == "pilots" else "pilots"]])
+    assert len({job.path for job in wave.jobs}) == len(wave.jobs)
+    expected = {(norm, rate, seed) for norm in ("none", "batch") for rate in (0.1, 0.2, 0.4) for seed in (1, 2)}
+    expected |= {(norm, 0.4, seed) for norm in ("none", "batch") for seed in (3, 9)}
+    assert set(what(wave.jobs)) == expected | {("batch", 0.2, 3), ("batch", 0.2, 9)}
+    assert len(asked[0]) == 12
+
+
+def test_confirmatory_seeds_run_the_whole_grid(tmp_path: Path) -> None:
+    assert [len(wave.jobs) for wave in waves(composed(tmp_path, seeds="10,11,12,13"))] == [24]
 
 
 def test_a_run_that_takes_another_runs_file_comes_after_it(tmp_path: Path) -> None:
@@ -200,10 +283,8 @@ def test_a_run_that_takes_another_runs_file_comes_after_it(tmp_path: Path) -> No
         next(iter(waves(takes)))
 
 
-def test_the_sweep_asks_the_analysis_and_counts_both_waves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With a claim of nobody's experiment the pilots are kept, and the line says what to do."""
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, int]]:
+    """What was carried out, and each of it ends at once."""
     begun: list[tuple[str, float, int]] = []
 
     def train(self: Local, jobs: list[Job]) -> Any:
@@ -213,14 +294,46 @@ def test_the_sweep_asks_the_analysis_and_counts_both_waves(
             (job.path / "config.json").write_text("{}")
             yield job, Result("finished", "")
 
+    def standing(job: Job) -> Standing:
+        return Standing("finished" if (job.path / "config.json").exists() else "missing", {})
+
     monkeypatch.setattr(Local, "launch", train)
-    configs = composed(tmp_path)
+    monkeypatch.setattr(Job, "standing", standing)
+    return begun
+
+
+def test_an_experiment_without_claims_is_refused_before_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, configs = stand_in(monkeypatch), composed(tmp_path)
+    monkeypatch.setattr(waves_module, "_refuse_without_claims", REFUSE)
     assert command.told(lambda: command.carry_out(lambda: configs), []) == 2
-    assert [seed for *_, seed in begun] == [1, 2] * 6
-    told = capsys.readouterr()
-    assert "[12/16] finished" in told.out
-    assert told.err.startswith("error: pilots: --experiment mine: no claim is made for it")
-    assert told.err.endswith("; set pilots=null\n")
+    assert begun == []
+    assert not (tmp_path / "runs").exists()
+    line = "--experiment mine: no claim is made for it, so that none chooses among its runs; set pilots=null"
+    assert capsys.readouterr().err == f"error: pilots: {line}\n"
+
+
+def test_both_waves_are_counted_and_announced_until_the_last_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, configs = stand_in(monkeypatch), composed(tmp_path)
+    announced: list[int] = []
+
+    def choose(pilots: list[Job]) -> list[Job]:
+        (file,) = (tmp_path / "runs" / ".sweep").glob("sweep-*.json")  # which whoever watches goes by
+        announced.append(len(json.loads(file.read_text())["runs"]))
+        return [job for job in pilots if job.config["optim"]["lr"] == 0.4]
+
+    monkeypatch.setattr(waves_module, "_chosen", choose)
+    assert command.told(lambda: command.carry_out(lambda: configs), []) == 0
+    assert begun[12:] == [(norm, 0.4, seed) for norm in ("none", "batch") for seed in (3, 9)]
+    assert announced == [12]
+    told = capsys.readouterr().out
+    assert "[1/16] finished" in told
+    assert "[16/16] finished" in told
+    assert "16 runs: 16 finished" in told
+    assert not list((tmp_path / "runs" / ".sweep").glob("sweep-*.json"))
 
 
 # ------------------------------------------------------------------------------------------------ the suite's own
@@ -238,10 +351,12 @@ def _chooses(measure: BySeed, key: str) -> bool:
 
 @pytest.mark.parametrize("name", WITH_PILOTS)
 def test_a_claim_chooses_over_the_key_that_the_experiment_sweeps(name: str) -> None:
+    register_schema()  # which makes by_scale known
     file = Path(experiments.__file__).parent.parent / "conf" / "experiment" / f"{name}.yaml"
     key = str(OmegaConf.load(file)["pilots"])
     assert len(str(sweeper_of(name, "demo")["params"][key]).split(",")) >= best_value.FEWEST_VALUES
     own = [claim for study in studies.load() for claim in study.claims if claim.experiment == name]
+    assert own
     for claim in own:
         terms = [term for comparison in claim.comparisons for term in comparison.all_terms]
         assert all(_chooses(term.measure, key) for term in terms), claim.name
@@ -254,7 +369,13 @@ def test_there_are_such_experiments() -> None:
 @pytest.mark.long
 def test_a_sweep_runs_the_other_seeds_where_the_pilots_test_loss_is_least(tmp_path: Path) -> None:
     """Of a claim that chooses by the test loss; chosen again by a loop over the table of all numbers."""
-    overrides = ["experiment=ioffe2015/percentiles", "steps=60", "seed=0,1,2", f"runs_dir={tmp_path / 'runs'}"]
+    overrides = [
+        "experiment=ioffe2015/percentiles",
+        "pilots=optim.lr",
+        "steps=60",
+        "seed=0,1,2",
+        f"runs_dir={tmp_path / 'runs'}",
+    ]
     configs = jobs_of(overrides)
     assert command.told(lambda: command.carry_out(lambda: configs), []) == 0
     assert analysis_main(["table", str(tmp_path / "runs"), str(tmp_path / "all.csv")]) == 0

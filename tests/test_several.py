@@ -67,6 +67,11 @@ def test_jobs_are_those_of_the_command(mine: Path) -> None:
     assert [(told, config["norm"]["name"]) for told, config in single] == [("", "l1")]
 
 
+def test_what_refers_to_a_swept_value_is_each_jobs_own(mine: Path) -> None:
+    jobs = several.jobs_of(["experiment=first", "run_name=x-${seed}-${norm.name}"], str(mine / "mine"))
+    assert [config["run_name"] for _, config in jobs] == ["x-0-none", "x-1-none", "x-0-batch", "x-1-batch"]
+
+
 def left_of(mine: Path, names: Sequence[str], *overrides: str) -> several.Left:
     jobs = {
         name: several.jobs_of([f"experiment={name}", f"runs_dir={mine / 'runs'}", *overrides], str(mine / "mine"))

@@ -47,3 +47,25 @@ def test_each_job_is_what_its_overrides_alone_compose(tmp_path: Path, monkeypatc
     assert len(jobs) == len(wanted) == 20
     for (told, config), overrides in zip(jobs, wanted, strict=True):
         assert plainly(config) == plainly(experiments.compose([*given, *overrides])), told
+
+
+SIZED = """# @package _global_
+steps: ${by_scale:{demo:3, laptop:30}}
+model: {width: "${by_scale:{demo:0.5}}"}
+evaluation: {every: "${steps}"}
+"""
+
+
+def test_sizes_are_those_of_each_jobs_scale_and_one_that_is_overridden_need_not_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "sized.yaml").write_text(SIZED)
+    given = ["--config-dir", str(tmp_path), "experiment=sized"]
+    jobs = swept(monkeypatch, *given, "scale=demo,laptop", "model.width=1,2")
+    found = [plainly(config) for _, config in jobs]
+    assert [(c["steps"], c["evaluation"]["every"], c["model"]["width"]) for c in found] == [
+        (3, 3, 1), (3, 3, 2), (30, 30, 1), (30, 30, 2),
+    ]  # fmt: skip
+    jobs = swept(monkeypatch, *given, "steps=7,8")
+    assert [plainly(config)["evaluation"]["every"] for _, config in jobs] == [7, 8]

@@ -185,7 +185,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     mine = tmp_path / "runs"
     longer = ["steps=2000", "evaluation.every=500"]
     process = start("norm=none,batch", "seed=0,1", *longer, runs_dir=mine)
-    wait_until(lambda: bool(running_workers(mine)))
+    wait_until(lambda: "running" in states(mine).values())
     time.sleep(0.3)  # for a first step
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -193,9 +193,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert "the same command goes on from here" in error
     assert "Traceback" not in error
     assert not running_workers(mine)
-    saved = [status(run)["checkpoint"] for run in runs(mine) if status(run)["state"] == "interrupted"]
-    assert saved
-    assert min(saved) > 0
+    saved = [status(run)["checkpoint"] for run in runs(mine) if status(run).get("state") == "interrupted"]
+    assert max(saved) > 0  # a worker that had only begun may have had nothing to save
     jobs = ["norm=none,batch", "seed=0,1", "launcher.workers=1", f"runs_dir={mine}"]
     assert in_process(monkeypatch, capsys, *jobs, *longer)[0] == 0
     told = [json.loads((run / "provenance.json").read_text())["starts"] for run in runs(mine)]

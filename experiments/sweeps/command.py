@@ -29,7 +29,7 @@ def told(asked: Callable[[], object], overrides: Sequence[str]) -> int:
     """Does what was asked, says what became of its jobs and in one line what went wrong, and gives the exit code.
 
     Args:
-        asked: by way of :func:`sweep` or not.
+        asked: by way of :func:`carry_out` or not.
         overrides: as they were typed, for messages.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr, force=True)

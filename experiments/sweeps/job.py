@@ -143,7 +143,7 @@ def list_jobs(
 ) -> list[Job]:
     """The jobs of a sweep, each checked as far as it can be without building its network.
 
-    A run that two experiments share is one job, of the first.
+    Of a run that two experiments share each has a job.
 
     Args:
         configs: what sets each job apart on the command line, and its configuration as plain dictionaries.
@@ -177,9 +177,7 @@ def list_jobs(
         job = Job(told, config, path, identity, label)
         what = identity.digests if config["run_name"] is None else (own, "")
         other = by_what.setdefault((runs_dir, *what), job)
-        if other.config["label"] != config["label"]:
-            continue
-        if other is not job:
+        if other is not job and other.config["label"] == config["label"]:
             raise WrongInput(
                 f"job {jobs.index(other)}{in_brackets(other.told)} and job {len(jobs)}{in_brackets(told)} are one "
                 f"run, {own}: leave one out, or let them differ in something that changes the numbers"

@@ -6,6 +6,7 @@ bookkeeping at the first job that raises. This one composes once for every combi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -148,7 +149,8 @@ def _settle_sizes(config: DictConfig) -> None:
             if isinstance(value, dict):
                 settle(value, f"{path}{key}.")
             elif isinstance(value, str) and value.startswith("${by_scale:") and value.count("${") == 1:
-                OmegaConf.update(config, f"{path}{key}", OmegaConf.select(config, f"{path}{key}"))
+                with contextlib.suppress(OmegaConfBaseException):  # a job may have another value in its place
+                    OmegaConf.update(config, f"{path}{key}", OmegaConf.select(config, f"{path}{key}"))
 
     settle(OmegaConf.to_container(config, resolve=False), "")
 

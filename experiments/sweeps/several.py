@@ -133,8 +133,13 @@ class Left:
         if not jobs or now - self._said < SAID_EVERY:
             return ""
         self._said = now
-        left = sum(self._seconds.get(id(job.config), 0.0) for job in jobs)
+        left = sum(self._seconds.get(id(job.config), self._usual(job)) for job in jobs)
         return f"{len(jobs)} runs left: about {spell(left * longer(self._expected - left, now - self._begun))}"
+
+    def _usual(self, job: Job) -> float:
+        """Of a run that nobody could know of before pilots had ended: as long as the others of its experiment."""
+        part = self.parts[self.of[id(job.config)]]
+        return part.seconds / max(1, part.left)
 
 
 SAID_EVERY = 60.0
@@ -198,7 +203,8 @@ def jobs_of(overrides: Sequence[str], config_dir: str | None = None) -> list[tup
                 assert isinstance(options, dict)
                 sweeper = plugin.SuiteSweeper(params=options.get("params"), arms=options.get("arms"))
                 sweeper.loader, sweeper.config = hydra.config_loader, config
-                sweeper.sweep(list(config.hydra.overrides.task))
+                task: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+                sweeper.sweep(list(task))
         return [(told, plain_config(config)) for told, config in found]
     except WrongInput:
         raise

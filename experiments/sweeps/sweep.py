@@ -53,20 +53,21 @@ def run_sweep(configs: Configs, results: list[tuple[str, Result]], time_left: Ti
     first = configs[0][1] if configs else {}
     if len({config["runs_dir"] for _, config in configs}) > 1:
         raise WrongInput("runs_dir: several values; a sweep has one folder")
-    begun = False
+    begun, so_far = False, list[Job]()
     try:
-        for wave in waves(configs):
-            if not wave.jobs:
-                continue
-            launcher = build_launcher(first["launcher"], first["runs_dir"])
-            if first["dry"]:
-                _say_what_would_be_done(wave, launcher)
-                results += [(job.title, Result("listed", str(job.path))) for job in wave.jobs]
-                return
-            at_a_time = launcher.concurrent(wave.jobs)  # may refuse a job, so before anything is written
-            _check_writable(Path(first["runs_dir"]).expanduser().absolute())
-            begun = True
-            with announced(wave.jobs, at_a_time):
+        with contextlib.ExitStack() as announcements:  # until the last wave, lest a watcher takes a pause for the end
+            for wave in waves(configs):
+                if not wave.jobs:
+                    continue
+                launcher = build_launcher(first["launcher"], first["runs_dir"])
+                if first["dry"]:
+                    _say_what_would_be_done(wave, launcher)
+                    results += [(job.title, Result("listed", str(job.path))) for job in wave.jobs]
+                    return
+                at_a_time = launcher.concurrent(wave.jobs)  # may refuse a job, so before anything is written
+                _check_writable(Path(first["runs_dir"]).expanduser().absolute())
+                begun, so_far = True, [*so_far, *wave.jobs]
+                announcements.enter_context(announced(so_far, at_a_time))
                 _until_all_ended(wave, launcher, results, time_left)
     finally:
         if begun and first["report"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import Any, TypeAlias
 
 from experiments.errors import RunFailure, WrongInput
 from experiments.sweeps.job import Job, in_brackets, list_jobs
+from experiments.sweeps.plugin import CONFIRMATORY
 
 PILOTS = 2
 """The lowest seeds of an experiment, on which the claims choose (the same number as in the analysis)."""
@@ -37,8 +40,8 @@ def waves(configs: Configs) -> Iterator[Wave]:
     """The jobs of a sweep, wave by wave; the next is asked for when the jobs of the last have ended.
 
     With ``pilots=optim.lr`` the two lowest seeds of an experiment have every learning rate, and the other seeds those
-    at which a claim of the experiment reads a pilot's run: the rate that it chooses on the pilots, or one that it
-    fixes; all, where it goes over all.
+    at which a claim of the experiment reads a pilot's run: the rate that it chooses on the pilots, or all, where it
+    goes over all or nothing can be chosen.
 
     Args:
         configs: of each job what sets it apart on the command line, and its configuration as plain dictionaries.
@@ -53,16 +56,29 @@ def waves(configs: Configs) -> Iterator[Wave]:
     for told, _, error in missing:
         if error.path.parent not in folders:
             raise WrongInput(f"{error}{in_brackets(told)}")
-    pilots, others = _apart(jobs)
     last = [(told, config) for told, config, _ in missing]
-    awaited = {job.config["label"] for job in pilots if job.config["pilots"] and not job.standing().ended}
-    known = [job for job in others if job.config["label"] not in awaited]
-    others = [job for job in others if job.config["label"] in awaited]
-    yield Wave([*pilots, *_like(pilots, known)], _one_of_each(others), last)
+    first, others = _apart(jobs)
     if others:
-        yield Wave(_like(pilots, others))
-    if missing:
-        yield Wave(list_jobs(last))
+        _refuse_without_claims(frozenset(str(job.config["label"]) for job in others))
+    awaited = {job.config["label"] for job in first if job.config["pilots"] and not job.standing().ended}
+    known = [job for job in others if job.config["label"] not in awaited]
+    first = _once([*first, *_like(first, known)])
+    others = [job for job in others if job.config["label"] in awaited]
+    further = _once(_one_of_each(others), but=first)
+    yield Wave(first, further, last)
+    if others:
+        yield Wave(_once(_like([job for job in jobs if job not in others], others), but=first))
+    if last:
+        missing = []
+        yield Wave(list_jobs(last, missing))
+        for told, _, error in missing:
+            raise WrongInput(f"{error}{in_brackets(told)}")
+
+
+def _once(jobs: Sequence[Job], but: Sequence[Job] = ()) -> list[Job]:
+    """Of jobs that are one run, of several experiments, the first; without those that others are one with."""
+    known = {job.path for job in but}
+    return list({job.path: job for job in reversed(jobs) if job.path not in known}.values())[::-1]
 
 
 def _apart(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
@@ -70,9 +86,11 @@ def _apart(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     seeds: dict[str | None, set[int]] = {}
     for job in jobs:
         seeds.setdefault(job.config["label"], set()).add(job.config["seed"])
-    lowest = {label: sorted(some)[:PILOTS] for label, some in seeds.items()}
-    waiting = {job for job in jobs if job.config["pilots"] and job.config["seed"] not in lowest[job.config["label"]]}
-    return [job for job in jobs if job not in waiting], [job for job in jobs if job in waiting]
+    pilots = {
+        label: some if some <= set(CONFIRMATORY) else set(sorted(some)[:PILOTS]) for label, some in seeds.items()
+    }  # confirmatory seeds choose nothing: a verdict chooses on those of development
+    waits = [bool(job.config["pilots"] and job.config["seed"] not in pilots[job.config["label"]]) for job in jobs]
+    return [job for job, later in zip(jobs, waits, strict=True) if not later], list(itertools.compress(jobs, waits))
 
 
 def _one_of_each(waiting: Sequence[Job]) -> list[Job]:
@@ -84,45 +102,69 @@ def _one_of_each(waiting: Sequence[Job]) -> list[Job]:
 
 
 def _like(pilots: Sequence[Job], waiting: Sequence[Job]) -> list[Job]:
-    """Those that wait for what claims choose on pilots, and differ from a chosen pilot in the seed alone."""
+    """Those that wait for what claims choose on pilots, and differ from a chosen pilot in the seed alone.
+
+    Where nothing can be chosen, as when a pilot diverged that its measure leaves out, all values are run. Jobs whose
+    pilots have not ended are left for another time.
+    """
     labels = {job.config["label"] for job in waiting}
-    chosen = _chosen([job for job in pilots if job.config["label"] in labels]) if waiting else []
-    for label in sorted(labels - {job.config["label"] for job in chosen}):
-        print(f"{label}: its claims choose nothing on the two lowest seeds, so that no other seed is run", flush=True)
+    own = [job for job in pilots if job.config["pilots"] and job.config["label"] in labels]
+    lacking = {job.config["label"]: job.config["pilots"] for job in own if not job.standing().ended}
+    for label in lacking:
+        print(f"{label}: pilots have not ended; the same command goes on with its other seeds", flush=True)
+    ready = [job for job in waiting if job.config["label"] not in lacking]
+    chosen = _chosen([job for job in own if job.config["label"] not in lacking]) if ready else []
+    sets = {_without(job.config, "seed", job.config["pilots"]) for job in chosen}
     wanted = {_without(job.config, "seed") for job in chosen}
-    return [job for job in waiting if _without(job.config, "seed") in wanted]
+    unknown = [job for job in ready if _without(job.config, "seed", job.config["pilots"]) not in sets]
+    for label in dict.fromkeys(job.config["label"] for job in unknown):
+        number = sum(job.config["label"] == label for job in unknown)
+        print(f"{label}: nothing can be chosen for {number} runs of other seeds, which are all carried out", flush=True)
+    return [job for job in ready if job in unknown or _without(job.config, "seed") in wanted]
 
 
-def _without(config: Mapping[str, Any], key: str) -> str:
-    """A configuration without one key, as text. Raises WrongInput."""
-    left = json.loads(json.dumps(config))
-    node, *parts = left, *key.split(".")
-    for part in parts[:-1]:
-        node = node.get(part) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or parts[-1] not in node:
-        raise WrongInput(f"pilots={key}: must be a key of the configuration that the experiment sweeps, or null")
-    del node[parts[-1]]
+def _without(config: Mapping[str, Any], *keys: str) -> str:
+    """A configuration without some keys and where it is stored, as text. Raises WrongInput."""
+    left = json.loads(json.dumps({**config, "run_name": None}))
+    for key in keys:
+        node, *parts = left, *key.split(".")
+        for part in parts[:-1]:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or parts[-1] not in node:
+            raise WrongInput(f"pilots={key}: must be a key of the configuration that the experiment sweeps, or null")
+        del node[parts[-1]]
     return json.dumps(left, sort_keys=True)
 
 
 def _chosen(pilots: Sequence[Job]) -> list[Job]:
-    """The pilots' jobs at the values that claims choose, by the analysis, in a process of its own.
+    """The pilots' jobs at the values that claims choose. Raises WrongInput, RunFailure."""
+    labels = frozenset(str(job.config["label"]) for job in pilots)
+    names = _ask(labels, [str(job.path) for job in pilots])
+    return [job for job in pilots if job.path.name in names]
+
+
+@functools.lru_cache(maxsize=8)  # who tells how long a sweep takes asks before the sweep does
+def _refuse_without_claims(labels: frozenset[str]) -> None:
+    """Says before any run that nothing will choose among those of an experiment. Raises WrongInput."""
+    _ask(labels, ())
+
+
+def _ask(labels: frozenset[str], folders: Sequence[str]) -> set[str]:
+    """The names of those among the folders of some experiments that the analysis, in its own process, says are chosen.
 
     Raises:
         WrongInput: no claim is made for one of the experiments.
         RunFailure: it failed.
     """
-    asked = [job for job in pilots if job.config["pilots"]]
-    labels = dict.fromkeys(str(job.config["label"]) for job in asked)
-    folders = [str(job.path) for job in asked if job.path.is_dir()]
-    if not folders:
-        return []
-    asks = [word for label in labels for word in ("--experiment", label)]
+    asks = [word for label in sorted(labels) for word in ("--experiment", label)]
     command = [sys.executable, "-m", "analysis", "chosen", *asks, *folders]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 2:
-        raise WrongInput(f"pilots: {done.stderr.strip().removeprefix('error: ')}; set pilots=null")
+        raise WrongInput(f"pilots: {_last_line(done.stderr)}; set pilots=null")
     if done.returncode and not done.stdout:
-        raise RunFailure(f"what the pilots choose: {done.stderr.strip().removeprefix('error: ')}")
-    names = set(done.stdout.split())
-    return [job for job in asked if job.path.name in names]
+        raise RunFailure(f"what the pilots choose: {_last_line(done.stderr)}")
+    return set(done.stdout.split())
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1].removeprefix("error: ")

@@ -186,7 +186,8 @@ def width(measure: BySeed, key: str, *, below: float = math.inf, above: float = 
     A run is good enough where the measure lies between `above` and `below`, absolute levels that are fixed beforehand;
     of several stretches the longest counts. The range ends somewhere before the next value that is not good enough, so
     that its width lies between two ends; where the grid ends first, only a bound is known. Each seed may have values of
-    its own, from bisecting its edges.
+    its own, from bisecting its edges; one that lacks the least or the greatest of those that both of the two lowest
+    seeds have, as where it was run at a value that these chose, has no number.
     """
 
     says = f"decades of the {words_of(key)}, in one stretch"
@@ -207,10 +208,17 @@ def _of_stretch(
     def reduce(tables: Sequence[Over]) -> pd.DataFrame:
         (table,) = tables
         values = numbers_of(key, table.number)
-        return pd.DataFrame({seed: take(_stretch(values, table, seed, below, above)) for seed in table.number.index}).T
+        found = {seed: _stretch(values, table, seed, below, above) for seed in _reaching(table.ran)}
+        return pd.DataFrame({seed: take(found.get(seed)) for seed in table.number.index}).T
 
     says = f"{says}, with {_level(measure, below, above)} ({measure.says})"
     return Across(key, name, says, (measure,), reduce, ragged=True)
+
+
+def _reaching(ran: pd.DataFrame) -> pd.Index:
+    """The seeds that were run at both ends of the values that both of the two lowest seeds have."""
+    common = ran.columns[ran.iloc[:2].all()]
+    return ran.index[ran[common[[0, -1]] if len(common) else common].all(axis=1)]
 
 
 def _level(measure: BySeed, below: float, above: float) -> str:

@@ -17,7 +17,7 @@ def chosen(runs: Runs, claims: Iterable[Claim]) -> set[str]:
     """Names of the run folders whose like, with another seed, some of the claims reads.
 
     Of a best value the one that the seeds at hand choose (at the grid's end too), and where a claim goes over all
-    values, all. Where nothing can be chosen yet there is nothing.
+    values, or can choose none of them, all.
     """
     found: set[str] = set()
     for claim in claims:
@@ -39,7 +39,7 @@ def _read(comparison: Comparison, setting: Setting) -> set[str]:
         return found
     for term, own in zip(terms, counted, strict=True):
         try:
-            found |= needed_by(term.measure, own, grid)
+            found |= needed_by(term.measure, own, grid) or set(own.each.index)
         except (Ambiguous, Unanswerable):  # the verdict will say it; no seed more would change that
             continue
     return found

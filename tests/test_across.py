@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def test_width_and_edge_by_hand() -> None:
         2: dict(zip(rates, (9.0, 9.0, 1.0, 9.0, math.nan), strict=True)),  # what is not known is neither good nor bad
         3: dict.fromkeys(rates, 1.0),
         4: dict.fromkeys(rates, 2.0),  # the level itself is not below it
-        5: {1.0: 9.0, 10.0: 1.0, 100.0: 9.0},  # not run at all rates, as where an edge was bisected
+        5: {1.0: 9.0, 10.0: 1.0, 100.0: 9.0, 1000.0: 9.0},  # not run at all rates, as where an edge was bisected
         6: dict(zip(rates, (1.0, 1.0, 9.0, 9.0, 1.0), strict=True)),  # two stretches, the longer one at the end
     }
     no = (math.nan,) * 3
@@ -150,6 +150,17 @@ def test_width_and_edge_by_hand() -> None:
     check(width(M, KEY, below=2.0), runs_of(m=m), {**widths, 5: (0.0, 0.0, 2.0), 6: (1.0, 1.0, math.inf)})
     edges = {0: (30.0, 30.0, 100.0), 1: (1.0, 0.0, 1.0), 2: no, 3: (1000.0, 1000.0, math.inf), 4: (1.0, 0.0, 1.0)}
     check(edge(M, KEY, below=2.0), runs_of(m=m), {**edges, 5: (10.0, 10.0, 100.0), 6: (10.0, 10.0, 30.0)})
+
+
+@pytest.mark.parametrize("across", [width, edge])
+def test_a_seed_that_was_run_where_others_chose_has_no_width_and_no_edge(across: Callable[..., Across]) -> None:
+    """It may fail at the one value that it has and be good at others: nothing is known of its range."""
+    pilots = {1.0: 9.0, 10.0: 1.0, 100.0: 9.0}
+    m = {0: {**pilots, 30.0: 1.0}, 1: {0.1: 9.0, **pilots}, 2: {10.0: 9.0}, 3: {1.0: 9.0, 10.0: 1.0}, 4: pilots}
+    m |= {5: {10.0: 1.0, 100.0: 9.0}, 6: {0.1: 9.0, 1.0: 1.0, 100.0: 9.0}}
+    found = across(M, KEY, below=2.0).by_seed(runs_of(m=m))
+    assert found.index[found["number"].isna()].tolist() == [2, 3, 5]
+    assert found["high"][0] == (100.0 if across is edge else 2.0)
 
 
 @pytest.mark.parametrize("log_key", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from analysis.claims import BySeed, Claim, Term, less
 from analysis.ledger import judge
 from analysis.measures import final
 from analysis.standard import TEST_LOSS
-from experiments.errors import WrongInput
+from experiments.errors import RunFailure, WrongInput
 from experiments.schema import register_schema
 from experiments.sweeps import command
 from experiments.sweeps import waves as waves_module
@@ -125,16 +126,19 @@ def test_what_goes_over_all_needs_all() -> None:
     assert chosen(runs, []) == set()
 
 
-def test_a_best_value_at_the_grids_end_is_run_too_and_one_that_nobody_can_choose_is_not() -> None:
+def test_a_best_value_at_the_grids_end_is_run_too_and_where_nobody_can_choose_all_are() -> None:
     at_the_end = {key: float(key[2]) for key in made_losses(1)}
     measure = best(TEST_LOSS, RATE, by=TEST_LOSS)
     assert chosen(runs_of(at_the_end), [claim_of(measure)]) == {
         f"{arm}-{seed}-{RATES[0]}" for arm in ("none", "batch") for seed in (0, 1)
     }
     one_lacks_a_run = {key: loss for key, loss in at_the_end.items() if key != ("none", 1, 1.0)}
-    assert chosen(runs_of(one_lacks_a_run), [claim_of(measure)]) == {f"batch-{seed}-{RATES[0]}" for seed in (0, 1)}
+    of_none = {"-".join(map(str, key)) for key in one_lacks_a_run if key[0] == "none"}
+    of_batch = {f"batch-{seed}-{RATES[0]}" for seed in (0, 1)}
+    assert len(of_none) == 2 * len(RATES) - 1
+    assert chosen(runs_of(one_lacks_a_run), [claim_of(measure)]) == of_none | of_batch
     without = final("data_loss", "validation")
-    assert chosen(runs_of(at_the_end), [claim_of(best(TEST_LOSS, RATE, by=without))]) == set()
+    assert len(chosen(runs_of(at_the_end), [claim_of(best(TEST_LOSS, RATE, by=without))])) == len(at_the_end)
 
 
 def test_below_another_key_each_value_of_that_has_its_own_rate() -> None:
@@ -214,9 +218,38 @@ def test_each_experiment_has_its_own_pilots_and_without_pilots_all_go(tmp_path: 
     assert [len(wave.jobs) for wave in waves(composed(tmp_path, seeds="4,7"))] == [12]
 
 
-def test_a_key_that_there_is_not(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"^pilots=optim\.rate: must be a key of the configuration"):
-        next(iter(waves(composed(tmp_path, pilots="optim.rate"))))
+@pytest.mark.parametrize("key", ["optim.rate", "seed"])
+def test_a_key_that_there_is_not_or_that_is_the_seed(key: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=rf"^pilots={key}: must be a key of the configuration"):
+        next(iter(waves(composed(tmp_path, pilots=key))))
+
+
+def test_pilots_of_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waves_module, "_refuse_without_claims", REFUSE)
+    own = ["norm=none", "optim.lr=0.1,0.2,0.4", "seed=0,1,2", "pilots=optim.lr", f"runs_dir={tmp_path / 'runs'}"]
+    with pytest.raises(WrongInput, match=r"^pilots: jobs without an experiment, .*; set pilots=null$"):
+        next(iter(waves(jobs_of(["hydra.mode=MULTIRUN", *own]))))
+
+
+def test_two_experiments_of_which_two_runs_would_have_one_folder(tmp_path: Path) -> None:
+    named = "run_name=x-${seed}-${norm.name}-${optim.lr}"
+    one, other = composed(tmp_path, named), composed(tmp_path, named, "optim.batch_size=32", name="other")
+    with pytest.raises(WrongInput, match=r"^run_name=x-3-none-0\.1: job 0 .* and job 24 .* differ"):
+        next(iter(waves([*one, *other])))
+    longer = composed(tmp_path, "steps=9", name="other")
+    with pytest.raises(
+        WrongInput, match=r"^job 0 .* and job 24 .* are one run, \S+, of 4 and of 9 steps: give each exp"
+    ):
+        next(iter(waves([*composed(tmp_path), *longer])))
+    again = composed(tmp_path, named, name="other")
+    assert len(next(iter(waves([*one, *again]))).jobs) == 12
+
+
+def test_jobs_keep_their_order_where_a_later_experiment_has_some_of_them_too(tmp_path: Path) -> None:
+    one = composed(tmp_path, "pilots=null", "norm=none")
+    other = composed(tmp_path, "pilots=null", "norm=none", "optim.lr=0.1", name="other")
+    (wave,) = waves([*one, *other])
+    assert what(wave.jobs) == [(config["norm"]["name"], config["optim"]["lr"], config["seed"]) for _, config in one]
 
 
 def test_where_nothing_is_chosen_all_is_run(
@@ -240,7 +273,13 @@ def test_where_nothing_is_chosen_all_is_run(
 def test_pilots_that_have_not_ended_choose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As where they failed, or were handed to a cluster that nobody waits for."""
     assert [len(wave.jobs) for wave in waves(composed(tmp_path))] == [12, 0]
-    assert capsys.readouterr().out == "mine: pilots have not ended; the same command goes on with its other seeds\n"
+    told = re.fullmatch(
+        r"mine: pilots have not ended, (\S+) among them; when they have, the same command goes on with its other seeds "
+        r"\(pilots=null does not wait for them\)\n",
+        capsys.readouterr().out,
+    )
+    assert told is not None
+    assert "-seed2-" in told[1]
 
 
 @pytest.mark.parametrize("first", ["pilots", "whole"])
@@ -279,6 +318,9 @@ def test_a_run_that_takes_another_runs_file_comes_after_it(tmp_path: Path) -> No
     first = next(iter(waves([*takes, *makes])))
     assert [job.config["arm"] for job in first.jobs] == ["on"]
     assert [config["arm"] for _, config in first.missing] == ["corrected", "schedule"]
+    with_pilots = composed(tmp_path)
+    second = list(itertools.islice(waves([*takes, *makes, *with_pilots]), 2))[1]
+    assert [config["arm"] for _, config in second.missing] == ["corrected", "schedule"]
     with pytest.raises(WrongInput, match=r"arrays\.npz: cannot be read .* \(arm=corrected\)$"):
         next(iter(waves(takes)))
 
@@ -334,6 +376,22 @@ def test_both_waves_are_counted_and_announced_until_the_last_has_ended(
     assert "[16/16] finished" in told
     assert "16 runs: 16 finished" in told
     assert not list((tmp_path / "runs" / ".sweep").glob("sweep-*.json"))
+
+
+def test_what_fails_between_two_waves_does_not_hide_what_became_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, configs = stand_in(monkeypatch), composed(tmp_path)
+
+    def choose(pilots: list[Job]) -> list[Job]:
+        raise RunFailure("what the pilots choose: exit code -9")
+
+    monkeypatch.setattr(waves_module, "_chosen", choose)
+    assert command.told(lambda: command.carry_out(lambda: configs), []) == 1
+    told = capsys.readouterr()
+    assert len(begun) == 12
+    assert "12 runs: 12 finished" in told.out
+    assert told.err == "error: what the pilots choose: exit code -9\n"
 
 
 # ------------------------------------------------------------------------------------------------ the suite's own

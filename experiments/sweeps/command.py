@@ -43,10 +43,10 @@ def told(asked: Callable[[], object], overrides: Sequence[str]) -> int:
     keep_freed_memory()
     try:
         asked()
-    except WrongInput as error:
-        return complain(one_line(error), 2)
-    except RunFailure as error:
-        return complain(one_line(error), 1)
+    except (WrongInput, RunFailure) as error:
+        if results:  # between two waves
+            _summarise()
+        return complain(one_line(error), 2 if isinstance(error, WrongInput) else 1)
     except REFUSALS as error:
         return complain(explain(error, overrides), 2)
     except KeyboardInterrupt as interruption:

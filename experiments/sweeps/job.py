@@ -177,15 +177,27 @@ def list_jobs(
         job = Job(told, config, path, identity, label)
         what = identity.digests if config["run_name"] is None else (own, "")
         other = by_what.setdefault((runs_dir, *what), job)
-        if other is not job and other.config["label"] == config["label"]:
-            raise WrongInput(
-                f"job {jobs.index(other)}{in_brackets(other.told)} and job {len(jobs)}{in_brackets(told)} are one "
-                f"run, {own}: leave one out, or let them differ in something that changes the numbers"
-            )
+        if other is not job:
+            _refuse_one_run(other, job, own, (jobs.index(other), len(jobs)))
         jobs.append(job)
     if not jobs and not later:
         raise WrongInput("the sweep has no jobs: a list of values is empty; give each swept key at least one")
     return jobs
+
+
+def _refuse_one_run(one: Job, other: Job, own: str, places: tuple[int, int]) -> None:
+    """Raises WrongInput for two jobs that would be one run folder, unless two experiments share the run."""
+    told = " and ".join(f"job {at}{in_brackets(job.told)}" for at, job in zip(places, (one, other), strict=True))
+    if one.identity.digests != other.identity.digests:
+        raise WrongInput(f"run_name={own}: {told} differ, and would be one run folder; give each a name of its own")
+    lengths = [job.config["steps"] for job in (one, other)]
+    if one.config["label"] == other.config["label"]:
+        raise WrongInput(
+            f"{told} are one run, {own}: leave one out, or let them differ in something that changes the numbers"
+        )
+    if lengths[0] != lengths[1]:
+        of = " and of ".join(map(str, lengths))
+        raise WrongInput(f"{told} are one run, {own}, of {of} steps: give each experiment a runs_dir of its own")
 
 
 def in_brackets(told: str) -> str:

@@ -7,8 +7,9 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from experiments.errors import RunFailure, WrongInput
@@ -36,7 +37,7 @@ class Wave:
     missing: Configs = ()
 
 
-def waves(configs: Configs) -> Iterator[Wave]:
+def waves(configs: Configs, say: Callable[[str], None] = print) -> Iterator[Wave]:
     """The jobs of a sweep, wave by wave; the next is asked for when the jobs of the last have ended.
 
     With ``pilots=optim.lr`` the two lowest seeds of an experiment have every learning rate, and the other seeds those
@@ -45,6 +46,7 @@ def waves(configs: Configs) -> Iterator[Wave]:
 
     Args:
         configs: of each job what sets it apart on the command line, and its configuration as plain dictionaries.
+        say: takes a line for people on what other seeds are not, or all, run.
 
     Raises:
         WrongInput: a job cannot be; no claim chooses among an experiment's runs.
@@ -59,15 +61,17 @@ def waves(configs: Configs) -> Iterator[Wave]:
     last = [(told, config) for told, config, _ in missing]
     first, others = _apart(jobs)
     if others:
-        _refuse_without_claims(frozenset(str(job.config["label"]) for job in others))
+        for job in others:
+            _without(job.config, "seed", job.config["pilots"])
+        _refuse_without_claims(frozenset(job.config["label"] for job in others))
     awaited = {job.config["label"] for job in first if job.config["pilots"] and not job.standing().ended}
     known = [job for job in others if job.config["label"] not in awaited]
-    first = _once([*first, *_like(first, known)])
+    first = _once([*first, *_like(first, known, say)])
     others = [job for job in others if job.config["label"] in awaited]
     further = _once(_one_of_each(others), but=first)
     yield Wave(first, further, last)
     if others:
-        yield Wave(_once(_like([job for job in jobs if job not in others], others), but=first))
+        yield Wave(_once(_like([job for job in jobs if job not in others], others, say), but=first), missing=last)
     if last:
         missing = []
         yield Wave(list_jobs(last, missing))
@@ -78,7 +82,11 @@ def waves(configs: Configs) -> Iterator[Wave]:
 def _once(jobs: Sequence[Job], but: Sequence[Job] = ()) -> list[Job]:
     """Of jobs that are one run, of several experiments, the first; without those that others are one with."""
     known = {job.path for job in but}
-    return list({job.path: job for job in reversed(jobs) if job.path not in known}.values())[::-1]
+    found: dict[Path, Job] = {}
+    for job in jobs:
+        if job.path not in known:
+            found.setdefault(job.path, job)
+    return list(found.values())
 
 
 def _apart(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
@@ -101,7 +109,7 @@ def _one_of_each(waiting: Sequence[Job]) -> list[Job]:
     return [some[len(some) // 2] for some in alike.values()]
 
 
-def _like(pilots: Sequence[Job], waiting: Sequence[Job]) -> list[Job]:
+def _like(pilots: Sequence[Job], waiting: Sequence[Job], say: Callable[[str], None]) -> list[Job]:
     """Those that wait for what claims choose on pilots, and differ from a chosen pilot in the seed alone.
 
     Where nothing can be chosen, as when a pilot diverged that its measure leaves out, all values are run. Jobs whose
@@ -109,9 +117,10 @@ def _like(pilots: Sequence[Job], waiting: Sequence[Job]) -> list[Job]:
     """
     labels = {job.config["label"] for job in waiting}
     own = [job for job in pilots if job.config["pilots"] and job.config["label"] in labels]
-    lacking = {job.config["label"]: job.config["pilots"] for job in own if not job.standing().ended}
-    for label in lacking:
-        print(f"{label}: pilots have not ended; the same command goes on with its other seeds", flush=True)
+    lacking = {job.config["label"]: job for job in own if not job.standing().ended}
+    for label, job in lacking.items():
+        told = f"pilots have not ended, {job.path.name} among them; when they have, the same command goes on"
+        say(f"{label}: {told} with its other seeds (pilots=null does not wait for them)")
     ready = [job for job in waiting if job.config["label"] not in lacking]
     chosen = _chosen([job for job in own if job.config["label"] not in lacking]) if ready else []
     sets = {_without(job.config, "seed", job.config["pilots"]) for job in chosen}
@@ -119,7 +128,7 @@ def _like(pilots: Sequence[Job], waiting: Sequence[Job]) -> list[Job]:
     unknown = [job for job in ready if _without(job.config, "seed", job.config["pilots"]) not in sets]
     for label in dict.fromkeys(job.config["label"] for job in unknown):
         number = sum(job.config["label"] == label for job in unknown)
-        print(f"{label}: nothing can be chosen for {number} runs of other seeds, which are all carried out", flush=True)
+        say(f"{label}: nothing can be chosen for {number} runs of other seeds, which are all carried out")
     return [job for job in ready if job in unknown or _without(job.config, "seed") in wanted]
 
 
@@ -138,33 +147,37 @@ def _without(config: Mapping[str, Any], *keys: str) -> str:
 
 def _chosen(pilots: Sequence[Job]) -> list[Job]:
     """The pilots' jobs at the values that claims choose. Raises WrongInput, RunFailure."""
-    labels = frozenset(str(job.config["label"]) for job in pilots)
-    names = _ask(labels, [str(job.path) for job in pilots])
+    labels = frozenset(job.config["label"] for job in pilots)
+    names = _ask(labels, tuple(str(job.path) for job in pilots))
     return [job for job in pilots if job.path.name in names]
 
 
-@functools.lru_cache(maxsize=8)  # who tells how long a sweep takes asks before the sweep does
-def _refuse_without_claims(labels: frozenset[str]) -> None:
+def _refuse_without_claims(labels: frozenset[str | None]) -> None:
     """Says before any run that nothing will choose among those of an experiment. Raises WrongInput."""
-    _ask(labels, ())
+    if None in labels:
+        raise WrongInput("pilots: jobs without an experiment, for which no claim chooses; set pilots=null")
+    try:
+        _ask(labels, ())
+    except WrongInput as error:
+        raise WrongInput(f"pilots: {error}; set pilots=null") from error
 
 
-def _ask(labels: frozenset[str], folders: Sequence[str]) -> set[str]:
+@functools.lru_cache(maxsize=8)  # who tells how long a sweep takes asks before the sweep does
+def _ask(labels: frozenset[str | None], folders: tuple[str, ...]) -> set[str]:
     """The names of those among the folders of some experiments that the analysis, in its own process, says are chosen.
 
     Raises:
-        WrongInput: no claim is made for one of the experiments.
+        WrongInput: no claim of the suite's studies is made for one of the experiments.
         RunFailure: it failed.
     """
-    asks = [word for label in sorted(labels) for word in ("--experiment", label)]
+    asks = [f"--experiment={label}" for label in sorted(map(str, labels))]
     command = [sys.executable, "-m", "analysis", "chosen", *asks, *folders]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("error: ")
     if done.returncode == 2:
-        raise WrongInput(f"pilots: {_last_line(done.stderr)}; set pilots=null")
+        raise WrongInput(last)
     if done.returncode and not done.stdout:
-        raise RunFailure(f"what the pilots choose: {_last_line(done.stderr)}")
+        raise RunFailure(f"what the pilots choose: {last}")
+    if done.returncode:  # damaged folders, which it leaves out
+        print(done.stderr.rstrip(), flush=True)
     return set(done.stdout.split())
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1].removeprefix("error: ")

@@ -23,14 +23,12 @@ def trainings(folders: Sequence[Run], runs: Runs) -> dict[str, str]:
 
     Args:
         folders: the runs.
-        runs: what each trained, with the defaults filled in for those that are older than a key. Where the schedule
-            does not depend on it, the length is no part of that: a longer run is the same training, carried on.
+        runs: what each trained, with the defaults filled in for those that are older than a key. The length is a part
+            of that: a longer run would take a seed away from the setting of the shorter ones.
     """
     alike: dict[tuple[str, ...], list[Run]] = {}
     for run in folders:
-        cosine = runs.value(run.name, "optim.schedule") == "cosine"
-        keys = [NORM, *(key for key in runs.keys if cosine or key != "steps")]
-        told = [plain(runs.value(run.name, key)) for key in keys]
+        told = [plain(runs.value(run.name, key)) for key in (NORM, *runs.keys)]
         told += [f"{key} {v}" for key, v in sorted(run.training.items()) if key.rpartition(".")[2] in RESULT_HASHES]
         alike.setdefault((*told, plain(run.column("seed"))), []).append(run)
     found: dict[str, str] = {}
@@ -40,17 +38,16 @@ def trainings(folders: Sequence[Run], runs: Runs) -> dict[str, str]:
     return {run.name: found[run.name] for run in folders}
 
 
-def join(table: pd.DataFrame, one_of: Mapping[str, str], length: Mapping[str, int]) -> pd.DataFrame:
+def join(table: pd.DataFrame, one_of: Mapping[str, str]) -> pd.DataFrame:
     """The records under the names of the trainings, what two runs have both recorded once.
 
     Args:
         table: as `analysis.load_runs` gives it.
         one_of: as `trainings` gives it.
-        length: by name, the steps of the run that stands for a training; what another has beyond them is left out.
     """
     names = table["run"].astype(str)
     own = names.map(one_of)
-    table = table.assign(run=own.astype("category"))[(names == own) | (table["step"] <= own.map(length))]
+    table = table.assign(run=own.astype("category"))
     keys = ["run", "step", "probe", "metric", "batch", "point", "layer", "x"]
     # the standing run's own numbers come first
     order = (names.loc[table.index] != own.loc[table.index]).to_numpy().argsort(kind="stable")

@@ -89,7 +89,7 @@ class Runs:
         for run, name in one_of.items():
             members.setdefault(name, []).append(run)
         if len(members) < len(one_of):
-            table = join(table, one_of, {name: trained[name]["steps"] for name in members})
+            table = join(table, one_of)
         found = cls(
             table,
             _each(folders).loc[list(members)],

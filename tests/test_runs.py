@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from analysis import load_runs
 from analysis.runs import Runs
-from analysis.select import plain, settings
+from analysis.select import NORM, Arm, plain, settings
 from tests.made_runs import log, write_arrays, write_run
 from tests.made_table import BASE, made, row
 
@@ -100,28 +99,19 @@ def test_changes_since_the_last_probed_step_are_taken_of_one_run(tmp_path: Path)
     assert len(found) == (5 if name == "fine" else 3)
 
 
-@pytest.mark.parametrize(("schedule", "trainings"), [("constant", 1), ("cosine", 2)])
-def test_a_longer_run_of_one_training_stands_for_the_shorter(tmp_path: Path, schedule: str, trainings: int) -> None:
-    """Unless the schedule knows the length."""
-    config = {"optim": {"schedule": schedule}}
-    short = write_run(tmp_path / "a", lines=log(3), config={**config, "steps": 3})
-    long = write_run(tmp_path / "b", lines=log(6), config={**config, "steps": 6})
-    for folder, name in ((short, "short"), (long, "long")):
-        described = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**described, "run": name}))
-    runs = Runs.load([short, long])
-    assert len(runs.each) == trainings
-    assert runs.steps["long"] == 6
-    if trainings == 1:
-        assert list(runs.each.index) == ["long"]
-        assert len(runs.records("accuracy", "train")) == 6
-    # one that ended goes before one that went further
-    status = json.loads((long / "status.json").read_text())
-    (long / "status.json").write_text(json.dumps({**status, "state": "running"}))
-    standing = list(Runs.load([short, long]).each.index)
-    if trainings == 1:  # what the other has beyond its length is not its own
-        assert Runs.load([short, long]).records("accuracy", "train")["step"].max() == 3
-    assert standing == (["short"] if trainings == 1 else ["short", "long"])
+def test_a_longer_run_takes_no_seed_away_from_the_setting_of_the_shorter_ones(tmp_path: Path) -> None:
+    """Seeds 0 and 1 were run to 3 steps and to 6, as where pilots of another experiment were; seeds 2 to 5 to 3."""
+    for seed, steps in [(seed, 3) for seed in range(6)] + [(0, 6), (1, 6)]:
+        for norm in ("none", "batch"):
+            folder = write_run(
+                tmp_path / f"{norm}{seed}-{steps}", norm, seed, lines=log(steps), config={"steps": steps}
+            )
+            described = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps({**described, "run": f"{norm}{seed}-{steps}"}))
+    runs = Runs.load(tmp_path)
+    found = settings(runs, [Arm.of(name, {NORM: name}) for name in ("batch", "none")])
+    seeds = {setting.values["steps"]: sorted(set(setting.runs.each["seed"])) for setting in found}
+    assert seeds == {3: [0, 1, 2, 3, 4, 5], 6: [0, 1]}
 
 
 def test_settings_of_folders_know_more_than_a_table_but_nothing_else(tmp_path: Path) -> None:

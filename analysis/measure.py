@@ -131,8 +131,6 @@ def refuse_two_of_a_seed(runs: Runs) -> None:
 
 def refuse_different_evaluations(runs: Runs, metric: str, batch: str) -> None:
     """Raises Ambiguous where one label stands for evaluations that differ, as by the radius of an attack."""
-    own = runs.table["run"].astype(str).isin(runs.each.index)
-    own &= (runs.table["metric"] == metric) & (runs.table["batch"] == batch)
-    points = sorted(map(str, runs.table.loc[own, "point"].unique()))
+    points = sorted(map(str, runs.records(metric, batch)["point"].unique()))
     if len(points) > 1:
         raise Ambiguous(f"{metric} on {batch}: evaluated in several ways: {'; '.join(points)}")

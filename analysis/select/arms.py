@@ -53,7 +53,10 @@ class Arm:
 
     def runs(self, runs: Runs) -> list[str]:
         """Names of its runs among these, in their order."""
-        return [run for run in runs.each.index if self.holds(runs, run)]
+        key = ("arm", *((key, plain(value)) for key, value in self.where))
+        whole = runs.whole
+        own = whole.once(key, lambda: frozenset(run for run in whole.each.index if self.holds(whole, run)))
+        return [run for run in runs.each.index if run in own]
 
     def holds(self, runs: Runs, run: str) -> bool:
         """Whether a run is one of the arm's."""

@@ -128,8 +128,9 @@ def settings(
     walls = _walls(runs, chosen, {*free, *(key for arm in arms for key in arm.keys)})
     loose = [key for key in (NORM, *runs.keys) if key not in walls and not free & {key, key.partition(".")[0]}]
     groups: dict[tuple[str, ...], list[str]] = {}
+    columns = [_column(runs.whole, key) for key in walls]
     for run in chosen:
-        groups.setdefault(tuple(plain(runs.value(run, key)) for key in walls), []).append(run)
+        groups.setdefault(tuple(column[run] for column in columns), []).append(run)
     told = runs.whole.once(("told apart", tuple(walls)), lambda: _told_apart(runs.whole, walls))
     found = []
     for own in groups.values():
@@ -151,6 +152,11 @@ def _unnamed(arm: Arm, loose: Sequence[str]) -> list[str]:
     """Of the keys that are no walls, those that an arm says nothing of; a normalisation's label tells its options."""
     told = NORM in arm.keys or any(key.startswith(f"{NORM}.") for key in arm.keys)
     return [k for k in loose if k not in arm.keys and not (told and k.partition(".")[0] == NORM)]
+
+
+def _column(whole: Runs, key: str) -> Mapping[str, str]:
+    """Run -> a key's value in words, worked out once: of thousands of runs every claim and figure asks for it."""
+    return whole.once(("column", key), lambda: {run: plain(whole.value(run, key)) for run in whole.each.index})
 
 
 def _is_about(runs: Runs, run: str, about: Mapping[str, Any]) -> bool:

@@ -15,12 +15,12 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo atlas test docs clean-venv
 
-# Experiments, as one sweep: $(1) their names, $(2) the folder. The report is written whatever became of the runs;
+# Experiments, as one sweep: $(1) their names, $(2) the folder, $(3) options of the report. The report is written whatever became of the runs;
 # it names those that failed.
 define carry_out
 failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERRIDES) || failed=$$?; \
   case $$failed in 130|143) exit $$failed;; esac; \
-  $(BIN)/python -m analysis report $(2) && exit $$failed
+  $(BIN)/python -m analysis report $(2) $(3) && exit $$failed
 endef
 
 demo: $(VENV)/.installed
@@ -31,7 +31,7 @@ demo: $(VENV)/.installed
 atlas: $(VENV)/.installed
 	@echo "Every study at its demo size, then the report of all explanations."
 	@echo "Finished runs are kept in $(ATLAS): stop with Ctrl-C and go on with the same command at any time."
-	@names=$$($(BIN)/python -m analysis experiments) || exit $$?; $(call carry_out,$$names,$(ATLAS))
+	@names=$$($(BIN)/python -m analysis experiments) || exit $$?; $(call carry_out,$$names,$(ATLAS),--apart)
 
 test: $(VENV)/.installed
 	@echo "Style, types and tests: about six minutes on 2 quiet cores."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import figures, forest, ledger, seeds, studies
+from analysis.apart import own_runs
 from analysis.claims import Claim
 from analysis.folders import Damaged
 from analysis.ledger import Part, Verdict
@@ -31,6 +33,7 @@ def write_report(
     results_version: int | None = None,
     damaged: Damaged | None = None,
     light: bool = False,
+    apart: bool = False,
 ) -> Path:
     """Writes report.html, and its numbers to numbers/, in the folder `out`; gives the page's absolute path.
 
@@ -41,7 +44,9 @@ def write_report(
         further_figures: files of a user's own figures.
         results_version: only runs whose results are of this version.
         damaged: takes what is wrong with damaged runs, which are then left out and named; None: they raise.
-        light: pictures of dots in few bytes, and neither numbers in the page nor links to those beside it.
+        light: pictures of dots in few bytes, and neither numbers in the page nor links to those beside it, nor tables
+            that are folded away.
+        apart: each study is judged by, and drawn from, the runs of its own experiments (`analysis.apart`).
 
     Raises:
         WrongInput, DamagedFile, OSError.
@@ -50,10 +55,14 @@ def write_report(
     figures.refuse_taken(found)
     own = [figures.from_file(file, found) for file in further_figures]  # a wrong file is told before anything is read
     sweep = Sweep.load(paths, results_version, damaged)
-    verdicts = ledger.judge(sweep.runs, studies.claims(found))
+    runs_of = {study.name: own_runs(sweep.runs, study) if apart else sweep.runs for study in found}
+    if apart:
+        verdicts = [verdict for study in found for verdict in ledger.judge(runs_of[study.name], study.claims)]
+    else:
+        verdicts = ledger.judge(sweep.runs, studies.claims(found))
     numbers = Numbers.beside(out, "numbers", alone=light)
     pictures = Pictures(sweep.runs, numbers, light)
-    drawn = {study.name: pictures.of_study(study) for study in found}
+    drawn = {study.name: replace(pictures, runs=runs_of[study.name]).of_study(study) for study in found}
     told = [
         {**_study(study, of(study, verdicts), drawn[study.name]), **_distances(study, drawn[study.name], numbers)}
         for study in found
@@ -68,13 +77,14 @@ def write_report(
         "marks": MARKS,
         "words": told_words(verdicts),
         "sentences": sentences(found, verdicts, sweep.settings),
-        "arm_tables": tables(sweep.settings),
+        "arm_tables": [] if apart else tables(sweep.settings),
         "scoreboard": board(found, verdicts, [setting.label for setting in sweep.settings]),
         "studies": told,
         "others": pictures_of(others, verdicts),
         "unjudged": [_unjudged(verdict, found) for verdict in verdicts if verdict.word in UNJUDGED],
         "ledger_links": numbers.links("ledger", ledger.table(verdicts)),
-        "run_tables": sweep.tables(),
+        "run_tables": [table for table in sweep.tables() if not (light and table["folded"])],
+        "light": light,
         "run_links": numbers.links("runs", sweep.table()),
     }
     return render("report.html", out.absolute() / "report.html", context)

@@ -263,12 +263,12 @@ def test_a_large_figure_becomes_dots(runs: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.usefixtures("few_figures")
 def test_a_light_page_stands_alone(runs: Path, tmp_path: Path) -> None:
     """Its pictures are as wide as they are shown, and it has no link to a file beside it."""
-    for name, how in (("whole", []), ("light", ["--light"])):
+    for name, how in (("whole", []), ("light", ["--light", "--apart"])):
         assert main(["report", str(runs), "--out", str(tmp_path / name), *how]) == 0
     whole, light = ((tmp_path / name / "report.html").read_text() for name in ("whole", "light"))
     pictures = re.findall(r'<img[^>]*src="data:image/([a-z+]+);base64,([^"]+)"[^>]*>', light)
     shown = [int(width) for width in re.findall(r'<img[^>]*width="(\d+)"', light)]
-    assert [kind for kind, _ in pictures] == ["webp"] * 2
+    assert [kind for kind, _ in pictures] == ["avif"] * 2
     assert "data:image/svg" not in light
     for (_, data), width in zip(pictures, shown, strict=True):
         assert Image.open(io.BytesIO(base64.b64decode(data))).width == pytest.approx(width, abs=1)

@@ -39,6 +39,6 @@ def alone(runs: Runs, names: Iterable[str]) -> Runs:
         runs._read,
         {folder: own for folder, own in runs._defaults.items() if runs.training.get(folder) in names},
     )
-    part.folders = runs.folders
     part.training = {folder: run for folder, run in runs.training.items() if run in names}
+    part.folders = None if runs.folders is None else runs.folders.only(list(part.training))
     return part

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 from analysis.apart import alone, own_runs
 from analysis.claims import Claim, Term, less
 from analysis.ledger import judge
 from analysis.measures import final
+from analysis.runs import Runs
 from analysis.select import settings
 from analysis.studies import Study
+from tests.made_runs import log, write_run
 from tests.made_table import BASE, made, row
 
 LOSS = final("data_loss", "test")
@@ -53,3 +56,15 @@ def test_settings_are_told_apart_among_these_alone() -> None:
     ]
     assert all("momentum" in told for told in subtitles[0])
     assert not any("momentum" in told for told in subtitles[1])
+
+
+def test_of_folders_only_these_are_read(tmp_path: Path) -> None:
+    """What a run was asked for stands in its folder."""
+    for norm, seed in itertools.product(("none", "batch"), range(2)):
+        write_run(tmp_path, norm, seed, lines=log(3))
+    runs = Runs.load(tmp_path)
+    some = [run for run in runs.each.index if "none" in run]
+    part = alone(runs, some)
+    assert sorted(run.name for run in part.folders or ()) == sorted(some)
+    assert part.declaring("accuracy", "train") == set(some)
+    assert part.declaring("accuracy", "nowhere") == set()

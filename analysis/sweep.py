@@ -83,6 +83,8 @@ class Sweep:
         few, many = min(counts), max(counts)
         seeds = _count(few, "seed") if few == many else f"{few} to {many} seeds"
         names = ", ".join(arm.name for arm in self.arms)
+        if len(self.arms) > _MOST_NAMED:
+            names = f"{len(self.arms)} normalisations"
         runs, settings = _count(len(self.each), "run"), _count(len(self.settings), "setting")
         return f"{runs}: {names}; {settings}; {seeds} per arm and setting."
 
@@ -98,7 +100,13 @@ class Sweep:
                 ]
                 more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
                 said.append(f"{state}: {', '.join(named[:_MOST_NAMED])}{more}")
-        return [*said, *(told for setting in self.settings for told in _lacking(setting))]
+        lacking = [told for setting in self.settings for told in _lacking(setting)]
+        if len(lacking) > _MOST_NAMED:
+            some = (
+                f"{len(lacking)} of {len(self.settings)} settings lack seeds for a verdict, or seeds that one arm has"
+            )
+            lacking = [f"{some} and another lacks; each verdict says how many it has"]
+        return [*said, *lacking]
 
     def tables(self) -> list[dict[str, Any]]:
         """Settings, then provenance, then every run, for the page."""

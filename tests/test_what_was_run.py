@@ -83,6 +83,20 @@ def test_too_few_seeds_are_told(tmp_path: Path) -> None:
     assert said.endswith(": 2 seeds; 6 are a verdict")
 
 
+@pytest.mark.parametrize("number", [12, 13])
+def test_of_many_settings_and_many_normalisations_a_count_is_told(tmp_path: Path, number: int) -> None:
+    for place in range(number):
+        made = write_run(tmp_path / f"{place}", f"norm{place}", lines=log(), config={"steps": 20 + place})
+        text = (made / "config.json").read_text()
+        (made / "config.json").write_text(text.replace(f'"run": "{made.name}"', f'"run": "{place}"'))
+    sweep = Sweep.load([tmp_path])
+    problems = sweep.problems()
+    assert len(problems) == (12 if number == 12 else 1)
+    assert problems[0].startswith("13 of 13 settings lack seeds for a verdict") == (number == 13)
+    assert ("norm7" in sweep.lead()) == (number == 12)
+    assert ("13 normalisations" in sweep.lead()) == (number == 13)
+
+
 def test_some_arms_keep_every_folder_of_their_trainings(tmp_path: Path) -> None:
     write_run(tmp_path, "none", lines=log())
     for place, every in (("a", 10), ("b", 20)):  # one training, looked at twice

@@ -111,7 +111,7 @@ def kill_until_finished(processes: Any, config: dict[str, Any], moments: random.
         process.start()
         process.join(moments.uniform(0.05, 0.8 * unbroken_seconds) if kills < 12 else None)
         if process.exitcode is None:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()  # which may have ended by itself meanwhile
             process.join()
             kills += 1
         elif process.exitcode == 0:

@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--light", action="store_true", help="a page to send or to keep: pictures in few bytes, no links"
     )
-    report.add_argument("--apart", action="store_true", help="each study by the runs of its own experiments")
+    report.add_argument("--apart", action="store_true", help="each study by its own experiments' runs, if any")
     compare = commands.add_parser("compare", help="two sweeps, or two arms, number by number")
     compare.set_defaults(command=_compare)
     compare.add_argument("a", metavar="A", help="a folder of runs; or, before RUNS, an arm such as a normalisation")

@@ -186,8 +186,8 @@ def width(measure: BySeed, key: str, *, below: float = math.inf, above: float = 
     A run is good enough where the measure lies between `above` and `below`, absolute levels that are fixed beforehand;
     of several stretches the longest counts. The range ends somewhere before the next value that is not good enough, so
     that its width lies between two ends; where the grid ends first, only a bound is known. Each seed may have values of
-    its own, from bisecting its edges; one that lacks the least or the greatest of those that both of the two lowest
-    seeds have, as where it was run at a value that these chose, has no number.
+    its own, from bisecting its edges; one that lacks the least or the greatest of those that the two seeds with the
+    most values have, as where it was run at a value that pilots chose, has no number.
     """
 
     says = f"decades of the {words_of(key)}, in one stretch"
@@ -216,9 +216,10 @@ def _of_stretch(
 
 
 def _reaching(ran: pd.DataFrame) -> pd.Index:
-    """The seeds that were run at both ends of the values that both of the two lowest seeds have."""
-    common = ran.columns[ran.iloc[:2].all()]
-    return ran.index[ran[common[[0, -1]] if len(common) else common].all(axis=1)]
+    """The seeds that were run at both ends of the values that the two with the most values have (the lowest two)."""
+    most = ran.sum(axis=1).sort_values(ascending=False, kind="stable").index[:2]
+    common = ran.columns[ran.loc[most].all()]
+    return ran.index[ran[common[[0, -1]]].all(axis=1)] if len(common) else ran.index[:0]
 
 
 def _level(measure: BySeed, below: float, above: float) -> str:

@@ -10,8 +10,8 @@ from analysis.studies import Study
 
 
 def own_runs(runs: Runs, study: Study) -> Runs:
-    """The runs of a study's experiments, with those of other experiments that stand in a setting of its claims with
-    them, as where two experiments share a run; all, where none is of its experiments.
+    """The runs of a study's experiments, with those of other experiments that stand in a setting of its claims beside
+    them, as where two experiments share some runs; all, where none is of its experiments.
 
     They know nothing of the others: settings are told apart among these alone.
     """
@@ -35,9 +35,9 @@ def alone(runs: Runs, names: Iterable[str]) -> Runs:
     part = Runs(
         runs.table[runs.table["run"].isin(names)],
         runs.each[runs.each.index.isin(names)],
-        {run: runs._trained[run] for run in runs.each.index if run in names},
+        runs._trained,  # with those of the others: what an older run had by default a newer one tells
         runs._read,
-        {folder: own for folder, own in runs._defaults.items() if runs.training.get(folder) in names},
+        runs._defaults,
     )
     part.training = {folder: run for folder, run in runs.training.items() if run in names}
     part.folders = None if runs.folders is None else runs.folders.only(list(part.training))

@@ -39,7 +39,7 @@ def _read(comparison: Comparison, setting: Setting) -> set[str]:
         return found
     for term, own in zip(terms, counted, strict=True):
         try:
-            found |= needed_by(term.measure, own, grid) or set(own.each.index)
+            found |= needed_by(term.measure, own, grid) or set(setting.own(term.arm.name).each.index)
         except (Ambiguous, Unanswerable):  # the verdict will say it; no seed more would change that
             continue
     return found

@@ -46,7 +46,8 @@ def write_report(
         damaged: takes what is wrong with damaged runs, which are then left out and named; None: they raise.
         light: pictures of dots in few bytes, and neither numbers in the page nor links to those beside it, nor tables
             that are folded away.
-        apart: each study is judged by, and drawn from, the runs of its own experiments (`analysis.apart`).
+        apart: each study is judged by, and drawn from, the runs of its own experiments (`analysis.apart`), one that has
+            none by all.
 
     Raises:
         WrongInput, DamagedFile, OSError.
@@ -78,7 +79,7 @@ def write_report(
         "words": told_words(verdicts),
         "sentences": sentences(found, verdicts, sweep.settings),
         "arm_tables": [] if apart else tables(sweep.settings),
-        "scoreboard": board(found, verdicts, [setting.label for setting in sweep.settings]),
+        "scoreboard": board(found, verdicts, [setting.label for setting in sweep.settings], together=apart),
         "studies": told,
         "others": pictures_of(others, verdicts),
         "unjudged": [_unjudged(verdict, found) for verdict in verdicts if verdict.word in UNJUDGED],

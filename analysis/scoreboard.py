@@ -203,16 +203,21 @@ def _range(ends: Sequence[str]) -> str:
     return ends[0] if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
 
 
-def board(found: Sequence[Study], verdicts: Sequence[Verdict], settings: Sequence[str]) -> dict[str, Any]:
+def board(
+    found: Sequence[Study], verdicts: Sequence[Verdict], settings: Sequence[str], *, together: bool = False
+) -> dict[str, Any]:
     """Studies x settings: what was predicted, what came out as counts of words, how sure that is.
 
-    More settings than a page is wide are counted together; each study's own part of the page has them one by one.
+    More settings than a page is wide are counted together, or where `together` says so, since each study tells its own
+    apart in words of its own; each study's own part of the page has them one by one.
     """
     judged = [verdict for verdict in verdicts if verdict.word not in UNJUDGED]
     columns = list(dict.fromkeys([*settings, *(verdict.setting for verdict in judged)]))
     columns = [column for column in columns if any(verdict.setting == column for verdict in judged)]
     parts = {column: {column} for column in columns}
-    if len(columns) > MOST_SETTINGS:
+    if together:
+        parts = {"all settings": set(columns)}
+    elif len(columns) > MOST_SETTINGS:
         parts = {f"{len(columns)} settings together": set(columns)}
     rows: list[dict[str, Any]] = []
     for study in found:

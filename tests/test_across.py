@@ -160,6 +160,12 @@ def test_a_seed_that_was_run_where_others_chose_has_no_width_and_no_edge(across:
     m |= {5: {10.0: 1.0, 100.0: 9.0}, 6: {0.1: 9.0, 1.0: 1.0, 100.0: 9.0}}
     found = across(M, KEY, below=2.0).by_seed(runs_of(m=m))
     assert found.index[found["number"].isna()].tolist() == [2, 3, 5]
+    lowest_is_sparse = {0: m[2], 1: m[0], 2: m[1], 3: m[4]}
+    assert (
+        across(M, KEY, below=2.0).by_seed(runs_of(m=lowest_is_sparse))["number"].isna().tolist() == [True] + [False] * 3
+    )
+    apart = {0: {1.0: 9.0}, 1: {10.0: 1.0}}
+    assert across(M, KEY, below=2.0).by_seed(runs_of(m=apart))["number"].isna().all()
     assert found["high"][0] == (100.0 if across is edge else 2.0)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,17 @@ def test_a_best_value_at_the_grids_end_is_run_too_and_where_nobody_can_choose_al
     assert chosen(runs_of(one_lacks_a_run), [claim_of(measure)]) == of_none | of_batch
     without = final("data_loss", "validation")
     assert len(chosen(runs_of(at_the_end), [claim_of(best(TEST_LOSS, RATE, by=without))])) == len(at_the_end)
+
+
+def test_where_all_pilots_diverged_at_a_rate_and_none_is_chosen_that_rate_is_run_too() -> None:
+    """A probed measure leaves diverged runs out; on the whole grid a further seed may have it there."""
+    losses = made_losses(1)
+    runs = runs_of({key: math.inf if key[0] == "none" and key[2] == 1.0 else loss for key, loss in losses.items()})
+    probed = replace(final("data_loss", "test"), diverged_count=False)
+    found = chosen(runs, [claim_of(best(probed, RATE, by=probed))])
+    assert {run for run in found if run.startswith("none")} == {
+        run for run in runs.each.index if run.startswith("none")
+    }
 
 
 def test_below_another_key_each_value_of_that_has_its_own_rate() -> None:

@@ -131,6 +131,13 @@ def refuse_two_of_a_seed(runs: Runs) -> None:
 
 def refuse_different_evaluations(runs: Runs, metric: str, batch: str) -> None:
     """Raises Ambiguous where one label stands for evaluations that differ, as by the radius of an attack."""
-    points = sorted(map(str, runs.records(metric, batch)["point"].unique()))
+    whole = runs.whole
+
+    def made() -> pd.DataFrame:  # once for all settings: the table may be long
+        rows = (whole.table["metric"] == metric) & (whole.table["batch"] == batch)
+        return whole.table.loc[rows, ["run", "point"]].drop_duplicates().astype(str)
+
+    found = whole.once(("points", metric, batch), made)
+    points = sorted(found.loc[found["run"].isin(runs.each.index), "point"].unique())
     if len(points) > 1:
         raise Ambiguous(f"{metric} on {batch}: evaluated in several ways: {'; '.join(points)}")

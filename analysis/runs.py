@@ -16,7 +16,7 @@ from analysis.loader import Folders, read_records
 from analysis.run_folder import Run
 from analysis.select import CHOICE, FACTS, GROUPS, NORM, plain, shown
 
-RECORD = ["run", "step", "batch", "layer", "x", "point", "value", "unit"]
+RECORD = ["run", "step", "batch", "layer", "x", "value", "unit"]
 HASH = "file_sha256"
 KEPT = 16
 """Metrics whose rows are kept: figures in a row share them; all of them would be another table."""
@@ -254,7 +254,7 @@ class Runs:
         return kinds[[*columns, "along"]].astype(dict.fromkeys(columns, str))
 
     def records(self, metric: str, batch: str | None = None, probe: str | None = None) -> pd.DataFrame:
-        """The rows of one metric: run, step, batch, layer, x, point, value, unit. Empty where no run records it.
+        """The rows of one metric: run, step, batch, layer, x, value, unit. Empty where no run records it.
 
         Where two probes record the same number (landscapes on two grids), it is taken once.
         """

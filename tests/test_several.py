@@ -271,7 +271,7 @@ case "$*" in *"analysis experiments") echo one/a; echo two/b;; *several*) echo "
     assert done.returncode == code, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "-m experiments.sweeps.several one/a two/b runs_dir=runs/here"
-    assert asked[1:] == (["-m analysis report runs/here"] if reported else [])
+    assert asked[1:] == (["-m analysis report runs/here --apart"] if reported else [])
 
 
 def test_the_analysis_lists_what_studies_need(capsys: pytest.CaptureFixture[str]) -> None:

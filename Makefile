@@ -15,8 +15,8 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo atlas test docs clean-venv
 
-# Experiments, as one sweep: $(1) their names, $(2) the folder, $(3) options of the report. The report is written whatever became of the runs;
-# it names those that failed.
+# Experiments, as one sweep: $(1) their names, $(2) the folder, $(3) options of the report. The report is written
+# whatever became of the runs; it names those that failed.
 define carry_out
 failed=0; $(BIN)/python -m experiments.sweeps.several $(1) runs_dir=$(2) $(OVERRIDES) || failed=$$?; \
   case $$failed in 130|143) exit $$failed;; esac; \

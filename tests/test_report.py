@@ -275,6 +275,9 @@ def test_a_light_page_stands_alone(runs: Path, tmp_path: Path) -> None:
     assert ".csv" in whole
     assert ".csv" not in light
     assert "Numbers:" not in light
+    headed = '<th scope="col">all settings</th>'  # each study tells its settings apart in words of its own
+    assert [headed in text for text in (whole, light)] == [False, True]
+    assert ["Alike in all settings" in text for text in (whole, light)] == [True, False]  # a table that is folded
     assert (tmp_path / "light" / "numbers" / "ledger.csv").is_file()
     assert len(light) < 0.7 * len(whole)
 

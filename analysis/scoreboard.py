@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +71,12 @@ class Standing:
         """How many are so; leanings and interim words are undecided."""
         return sum(_outcome(verdict) == word for verdict in self.verdicts)
 
-    def _named(self, word: str, said: str = "") -> str:
-        """How many are so, and which claims these are: `2 (S3, S9)`, `2 are mixed (S3, S9)`."""
+    def _named(self, word: str, one: str = "", many: str = "") -> str:
+        """How many are so, and which claims these are: `2 (S3, S9)`, `none`, `2 are mixed (S3, S9)`."""
         names = dict.fromkeys(verdict.claim.name for verdict in self.verdicts if _outcome(verdict) == word)
-        return " ".join(filter(None, (str(self.count(word)), said, f"({', '.join(names)})" if names else "")))
+        count = self.count(word)
+        said = many if count > 1 else one
+        return " ".join(filter(None, (str(count or "none"), said, f"({', '.join(names)})" if names else "")))
 
     @property
     def effects(self) -> tuple[float, float]:
@@ -104,9 +107,12 @@ class Standing:
         k = len(self.settings)
         told = f"In {'this setting' if k == 1 else f'these {k} settings'} the core predictions of {short(self.study)} "
         told += f"were met in {self._named('supported')}, failed in {self._named('contradicted')}, "
-        told += f"showed no difference in {self._named('no difference')}; {self._named('undecided', 'are undecided')}"
-        for word, said in (("depends on the rule", "depend on the rule"), ("mixed", "are mixed")):
-            told += f", {self._named(word, said)}" if self.count(word) else ""
+        told += f"showed no difference in {self._named('no difference')}; "
+        told += self._named("undecided", "is undecided", "are undecided")
+        if self.count("depends on the rule"):
+            told += f", {self._named('depends on the rule', 'depends on the rule', 'depend on the rule')}"
+        if self.count("mixed"):
+            told += f", {self._named('mixed', 'is mixed', 'are mixed')}"
         return f"{told}. Certainty: {self.certainty}{', because ' if self.reasons else ''}{'; '.join(self.reasons)}."
 
 
@@ -193,14 +199,30 @@ def works(settings: Sequence[Setting]) -> str:
     if not ratios or not points:
         return ""
     here = "In one setting" if len(ratios) == 1 else f"In {len(ratios)} settings"
-    longer = _range([forest.value(float(f"{x:.2g}")) for x in (min(ratios), max(ratios))])
-    better = _range([f"{x:.1f}".replace("-", "−") for x in (min(points), max(points))])
-    told = f"{here} the network without normalisation took {longer} times the steps of batch normalisation to 90 %"
-    return f"{told} training accuracy, and batch normalisation tested {better} points higher."
+    longer, more = _range(ratios, _times), sum(x > 1 for x in ratios)
+    better, higher = _range(points, _points), sum(x > 0 for x in points)
+    told = f"{here} the network without normalisation took {longer} times the steps of batch normalisation to 90 % "
+    told += "training accuracy"
+    if len(ratios) > MOST_SETTINGS:  # the ends of many say little
+        told += f" (median {_times(statistics.median(ratios))}, more steps in {more})"
+    told += f", and batch normalisation tested {better} points higher"
+    if len(points) > MOST_SETTINGS:
+        of = "" if len(points) == len(ratios) else f" of {len(points)}"
+        told += f" (median {_points(statistics.median(points))}, higher in {higher}{of})"
+    return f"{told}."
 
 
-def _range(ends: Sequence[str]) -> str:
-    return ends[0] if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
+def _range(numbers: Sequence[float], told: Callable[[float], str]) -> str:
+    ends = told(min(numbers)), told(max(numbers))
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def _times(number: float) -> str:
+    return forest.value(float(f"{number:.2g}"))
+
+
+def _points(number: float) -> str:
+    return f"{number:.1f}".replace("-", "−")
 
 
 def board(

@@ -235,6 +235,20 @@ def test_a_signal_stops_after_the_step_and_the_same_call_goes_on(
     assert all(start["ended"] for start in starts)
 
 
+def test_a_run_that_ends_earlier_than_it_was_begun_for_is_one_of_that_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.errors import Interrupted
+
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.raises(Interrupted):
+            experiments.run(small(tmp_path, "steps=6"))
+    path = experiments.run(small(tmp_path, "steps=5")).path
+    assert json.loads((path / "status.json").read_text())["state"] == "finished"
+    assert json.loads((path / "config.json").read_text())["config"]["steps"] == 5
+
+
 def test_going_on_under_other_conditions_is_refused_with_the_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,21 @@ def test_a_sweep_gives_the_bits_of_single_runs_and_then_only_what_is_added(
     assert [starts(run) for run in runs(mine)] == [1] * 6
 
 
+def test_a_sweep_says_which_of_its_runs_are_longer_than_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for steps in (5, 4):
+        asked = small_jobs("norm=none", f"seed={steps}", f"steps={steps}", f"runs_dir={tmp_path}")
+        run = experiments.run(experiments.compose(asked)).path
+    code, output, _ = in_process(monkeypatch, capsys, "norm=none", "seed=4,5", "steps=4", f"runs_dir={tmp_path}")
+    assert code == 0
+    name = run.name.replace("seed4", "seed5").split("-seed5-")[0]
+    assert "2 of 2 runs are done already\n" in output
+    (told,) = [line for line in output.splitlines() if "asked for" in line]
+    assert told.startswith(f"  {name}-seed5-")
+    assert told.endswith(": 5 steps of the 4 asked for; tables and claims count it as a run of 5")
+
+
 @pytest.mark.long
 def test_one_job_that_raises_and_one_that_kills_itself_harm_no_other(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

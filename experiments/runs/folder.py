@@ -90,7 +90,7 @@ class RunFolder:
     ) -> None:
         """Writes config.json, or checks that the run stored here is the same (see :func:`check_identity`)."""
         there = check_identity(self.path, identity)
-        if there is not None and there.get("spec") is not None and there["config"]["steps"] >= config["steps"]:
+        if there is not None and there.get("spec") is not None and there["config"]["steps"] == config["steps"]:
             return
         described = {**config, "data": {**config["data"], "label": data_label}}
         write_json(

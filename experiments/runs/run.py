@@ -78,7 +78,9 @@ def run_plain(plain: dict[str, Any], *, progress: bool = False) -> Outcome:
         identity = identity_of(plain, data.fingerprint)
         path = place_of(plain, identity, data.label)
         if not plain["dry"] and (done := already_done(path, identity, plain)):
-            log.info("%s: already %s at step %d", path.name, done.state, done.step)
+            log.info(
+                "%s: already %s at step %d%s", path.name, done.state, done.step, longer_than(plain["steps"], done.step)
+            )
             return done
         recorder = ProbeRecorder()
         training = build_training(plain, data, device, recorder)
@@ -122,6 +124,11 @@ def already_done(
             "again, with them"
         )
     return Outcome(path, status["state"], status["step"], trained=False)
+
+
+def longer_than(steps: int, step: int) -> str:
+    """What a run that went on for ``step`` steps where ``steps`` are asked for counts as, as a part of a message."""
+    return f" of the {steps} asked for; tables and claims count it as a run of {step}" if step > steps else ""
 
 
 def _say_what_would_be_done(path: Path, config: Mapping[str, Any], training: Training) -> Outcome:

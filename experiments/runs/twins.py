@@ -27,7 +27,7 @@ from experiments.runs.identity import (
 
 
 def place_of(config: Mapping[str, Any], identity: Identity, data_label: str) -> Path:
-    """The run folder of what is asked for: its own, or that of an ended run that has measured it all already.
+    """The run folder of what is asked for: its own, or that of an ended run as long that has measured it all already.
 
     Args:
         config: the resolved configuration as plain dictionaries.
@@ -40,7 +40,9 @@ def place_of(config: Mapping[str, Any], identity: Identity, data_label: str) -> 
     for other, described, status in _ended(runs_dir, identity):
         if changed_defaults(described, identity, "measurement"):
             continue
-        enough = status["state"] == "finished" and status["step"] >= config["steps"]
+        if described["config"]["steps"] != config["steps"]:  # to the analysis the length is a part of the training
+            continue
+        enough = status["state"] == "finished"
         diverged = status["state"] == "diverged" and not config["retry_diverged"]
         kept = {step for step in config["checkpoint"]["keep"] if step <= status["step"]} <= set(kept_steps(other))
         if (enough or diverged) and kept and covers(described["measurement"], identity.measurement):

@@ -20,6 +20,7 @@ from experiments.errors import RunFailure, WrongInput
 from experiments.runs.files import write_json
 from experiments.runs.folder import came_to, read_status
 from experiments.runs.format import SWEEP
+from experiments.runs.run import longer_than
 from experiments.schema import HEARTBEAT_SECONDS
 from experiments.sweeps.job import Job, Result, kind_of, seconds_left, try_out
 from experiments.sweeps.launchers import Launcher, build_launcher
@@ -81,6 +82,9 @@ def _until_all_ended(wave: Wave, launcher: Launcher, results: list[tuple[str, Re
     if done := [job for job in wave.jobs if standings[job.path].ended]:
         results += [(job.title, Result(standings[job.path].state, str(job.path))) for job in done]
         print(f"{len(done)} of {len(wave.jobs)} runs are done already", flush=True)
+        for job in done:
+            if said := longer_than(job.config["steps"], standings[job.path].status["step"]):
+                print(f"  {job.title}: {standings[job.path].status['step']} steps{said}", flush=True)
     number = len(results) + len(open_jobs) + len(wave.further) + len(wave.missing)
     told = -WAITING_SECONDS
 

@@ -205,6 +205,36 @@ def test_statistics_that_cannot_be_had_are_refused() -> None:
         build(without, None, {"j": Jacobian(statistics="held")})
 
 
+class ByTheBatch(nn.Module):
+    """Statistics of the batch, of which no buffer and no class of torch's tells."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - x.mean(0)) / (x.std(0) + 1e-3)
+
+
+@pytest.mark.parametrize("first", [nn.Linear(4, 8), nn.Embedding(4, 8)])
+def test_samples_that_see_each_other_all_the_same_are_refused(first: nn.Module) -> None:
+    """Held statistics would be moving ones, and one product for all samples would mix their Jacobians."""
+    inputs = torch.randn(16, 4) if isinstance(first, nn.Linear) else torch.arange(16) % 4
+    targets = torch.arange(16) % 3
+    for norm in (ByTheBatch(), nn.BatchNorm1d(8)):
+        network = nn.Sequential(first, norm, nn.ReLU(), nn.Linear(8, 3))
+        refused = isinstance(norm, ByTheBatch)
+        probes: list[object] = [Jacobian(taps=("0", "2"), statistics="held"), Spectrum(1, statistics="held")]
+        if refused:
+            probes.append(Spectrum(1, statistics="running"))
+        for probe in probes:
+            if refused:
+                with pytest.raises(
+                    ProbeError, match=r"statistics=(held|running): the samples of a batch see each other"
+                ):
+                    build(network, probes={"probe": probe}, example=(inputs, targets))
+            else:
+                build(network, probes={"probe": probe}, example=(inputs, targets))
+    moving = nn.Sequential(first, ByTheBatch(), nn.Linear(8, 3))
+    build(moving, probes={"s": Spectrum(1)}, example=(inputs, targets))
+
+
 def test_what_stops_gradients_in_training_mode_alone_has_a_hessian_by_its_running_statistics() -> None:
     """Batch renormalisation's r and d are constants of the batch; by running statistics there are none."""
     spec, drawn = DataSpec((5,), 3, "classification"), torch.Generator().manual_seed(0)

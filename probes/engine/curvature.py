@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from probes import statistics
 from probes.engine.ask import Ask
@@ -188,6 +189,8 @@ def check_curvature(evaluator: Evaluator, ask: Ask, inputs: Any, targets: Any) -
         check_differentiable(evaluator, reduction, inputs, targets, told)
         if source == "held":
             _check_source(evaluator.shadow.network, source)
+        if source != "moving":
+            _check_apart(evaluator, source, inputs, targets)
     if curved:
         check_twice(evaluator, ask, inputs, targets)
 
@@ -214,6 +217,40 @@ def _check_source(network: nn.Module, source: Taken) -> None:
 
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def _check_apart(evaluator: Evaluator, source: Taken, inputs: Any, targets: Any) -> None:
+    """Refuses statistics as constants where the samples of a batch see each other all the same.
+
+    So they do through a module that takes statistics of its own accord. The first sample's output is differentiated by
+    what enters the network, or, of inputs that have no derivative, by what leaves its first leaf.
+
+    Raises:
+        ProbeError: it depends on other samples.
+    """
+    taps = [leaf.tap for leaf in evaluator.shadow.view.leaves if leaf.seen][:1]
+    with evaluator.rehearsal(), evaluator.pure(), statistics_from(evaluator.shadow.network, source):
+        own = tree_map(_variable, inputs)
+        loss, held = evaluator.loss(own, targets, nothing, frozenset(taps))
+        variables = [x for x in tree_leaves(own) if isinstance(x, Tensor) and x.requires_grad] or list(held.values())
+        first = [
+            x[0].flatten() for x in tree_leaves(loss.output) if isinstance(x, Tensor) and x.requires_grad and x.ndim
+        ]
+        if not first or not variables:
+            return
+        joined = torch.cat([torch.view_as_real(x).flatten() if x.is_complex() else x for x in first])
+        uneven = torch.linspace(1, 2, len(joined), dtype=joined.dtype, device=joined.device)  # a sum may be constant
+        found = torch.autograd.grad((joined * uneven).sum(), variables, allow_unused=True)
+    for gradient in found:
+        if gradient is not None and len(gradient) > 1 and gradient[1:].abs().max() > 1e-6 * gradient[0].abs().max():
+            raise ProbeError(
+                f"statistics={'given' if isinstance(source, Given) else source}: the samples of a batch see each other "
+                "all the same, through a module that takes statistics of its own; use statistics=moving"
+            )
+
+
+def _variable(x: Any) -> Any:
+    return x.detach().clone().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def sharing(ask: Ask, view: View) -> dict[tuple[tuple[str, ...], Taken], list[CurvatureReduction]]:

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from experiments.criteria import check_targets, data_loss
+from experiments.criteria import check_targets, data_loss, usual
 from experiments.data import Data
 from experiments.defaults import GROUPS
+from experiments.errors import WrongInput
 from experiments.evaluations import PARTS, build_evaluations
 from experiments.kinds import spelled_out
 from experiments.mirrors import MIRRORS
 from experiments.models import build_model
-from experiments.optimisers import build_optimiser, learning_rate_schedule
+from experiments.optimisers import ChecksRun, build_optimiser, learning_rate_schedule
 from experiments.options import refuse_unknown_options
 from experiments.parameter_groups import decays, freeze, parameter_groups, rates_of, regroup, thin_out
 from experiments.probing import PROBES, Sink, build_probes
@@ -84,6 +85,8 @@ def build_training(
         parameters = Parameters(network, parameters.batch, config["seed"])  # as they are called now
     freeze(network, groups)
     optimiser = build_optimiser(network, optim, parameters)
+    if isinstance(optimiser, ChecksRun):
+        optimiser.check(optim["criterion"] or usual(data.spec.task), config["steps"])
     factors = regroup(optimiser, network, groups, float(optim["lr"]))
     task_loss = data_loss(data.spec.task, optim["loss"], optim["criterion"])
     check_targets(optim["criterion"], data.batch(0).targets)
@@ -94,6 +97,11 @@ def build_training(
     )
     rates = rates_of(optimiser, network, factors)
     rehearse(network, objective, data.batch(0), config["seed"])
+    if data.domains and (rarest := data.rarest(config["steps"] + 1)):
+        try:
+            rehearse(network, objective, data.batch(rarest), config["seed"])
+        except WrongInput as error:
+            raise WrongInput(f"{error}; so it is at step {rarest}, which has the fewest samples of a domain") from error
     return Training(
         network=network,
         optimiser=optimiser,

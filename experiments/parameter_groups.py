@@ -58,7 +58,8 @@ def parameter_groups(
         lr: ``optim.lr``; None: there is none, and a group has a factor only.
 
     Raises:
-        WrongInput: not such a list; a pattern that matches nothing; a parameter in two groups; nothing left to train.
+        WrongInput: not such a list; a pattern that matches nothing, or only what the model fixes; a parameter in two
+            groups; nothing left to train.
     """
     if not isinstance(described, list) or not all(isinstance(one, Mapping) for one in described):
         raise WrongInput(f"optim.groups={described}: must be a list of groups, for example [{{match: gamma, lr: x10}}]")
@@ -72,7 +73,7 @@ def parameter_groups(
                     "group"
                 )
     frozen = set[str]().union(*(group.names for group in groups if not group.train))
-    if groups and not parameters.named.keys() - frozen:
+    if groups and not _trained(parameters) - frozen:
         raise WrongInput("optim.groups: freeze every parameter; nothing would be trained")
     return groups
 
@@ -88,6 +89,8 @@ def _group(key: str, one: Mapping[str, Any], parameters: Parameters, lr: float |
         names -= parameters.matching(f"{key}.except", one["except"])
     if not names:
         raise WrongInput(f"{key}.except={one.get('except')}: leaves nothing of match={one['match']}")
+    if not names & _trained(parameters):
+        raise WrongInput(f"{key}.match={one['match']}: matches only what is not trained: {some(names)}")
     train = one.get("train", True)
     if not isinstance(train, bool):
         raise WrongInput(f"{key}.train={train}: must be true or false")
@@ -112,6 +115,11 @@ def _group(key: str, one: Mapping[str, Any], parameters: Parameters, lr: float |
             raise WrongInput(f"{key}.decay={one['decay']}: {some(factors)}: only the weight they make is penalised")
     factor = _factor(f"{key}.lr", one.get("lr", "x1"), lr)
     return Group(names, factor, decay if train else Decay(0.0), train, few)
+
+
+def _trained(parameters: Parameters) -> set[str]:
+    """The names of what the model lets be trained."""
+    return {name for name, parameter in parameters.network.named_parameters() if parameter.requires_grad}
 
 
 def _factor(key: str, text: Any, lr: float | None) -> float:

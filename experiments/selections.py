@@ -22,7 +22,7 @@ class Named(NamedTuple):
     """What is known of a parameter."""
 
     kind: str
-    """weights, biases, gamma or beta."""
+    """weights, biases, gamma, beta or alpha."""
     id: int
     """Of the parameter; it may have several names."""
 
@@ -48,7 +48,8 @@ class Parameters:
         """The names of the parameters that are meant; of one that several modules share all of its names.
 
         A pattern is a qualified name with ``*`` and ``?`` (``conv*.norm.weight``), or says what parameters are:
-        ``weights``, ``biases``, ``gamma``, ``beta``, or ``scale_invariant``, the weights whose size changes nothing
+        ``weights``, ``biases``, ``gamma``, ``beta``, ``alpha`` (the one number that SkipInit and DyT learn, which is
+        called so), or ``scale_invariant``, the weights whose size changes nothing
         (:func:`experiments.scale_invariance.scale_invariant`).
 
         Args:
@@ -103,6 +104,8 @@ def _named_parameters(network: nn.Module) -> dict[str, Named]:
         norm = kind_of(module, path) == "norm"
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             kind = ("gamma" if name == "weight" else "beta") if norm else "weights" if parameter.ndim >= 2 else "biases"
+            if name == "alpha":
+                kind = "alpha"
             if ".parametrizations.weight." in f".{path}.{name}":
                 kind = "weights"
             known = Named(by_id.setdefault(id(parameter), kind), id(parameter))

@@ -245,7 +245,12 @@ _RECORDS: tuple[tuple[str, str, str, str], ...] = (
         "before",
         "van Laarhoven 2017: lr_t / ||w||^2; NaN for several rates in a layer",
     ),
-    ("gradient_radial", "loss/parameter", "before", "<w, g> / ||w||; 0 for scale-invariant weights"),
+    (
+        "gradient_radial",
+        "loss/parameter",
+        "before",
+        "<w, g> / ||w||; of scale-invariant weights the penalty's alone, decay ||w||",
+    ),
     ("gradient_tangential", "loss/parameter", "before", "norm of g less its radial part"),
     ("distance_from_start", "parameter", "before", "||w - w_0||, w_0 at the first probed step"),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ from experiments.evaluations.holders import holders, set_to_population
 from experiments.models import build_model
 from probes import statistics
 from probes.objective import Objective
-from tests.runs import checkpoint, differences, small
+from tests.runs import checkpoint, differences, refusal, small
 
 TWO = ["data=two_domains", "norm=batch", "norm.per=domain", "norm.running=domain", "optim.momentum=0"]
 PROBED = ["probes=[landscape,ics,gradients,activations]", "probes.every=2", "probes.fixed_batch=16"]
@@ -134,6 +135,70 @@ def test_random_images_stand_in_for_the_files_of_both_data_sets() -> None:
     assert data.domains == ("mnist", "svhn")
     with pytest.raises(WrongInput):  # only where it is asked for
         load_data({**options, "first_options": {"root": "/no/such/place"}}, 0, 8)
+
+
+@pytest.mark.parametrize("predict", ["class", "domain"])
+def test_two_folders_are_two_domains_if_their_classes_have_the_same_names(tmp_path: Path, predict: str) -> None:
+    for kind, names in (("photos", "cat dog"), ("drawings", "cat dog"), ("others", "car plane")):
+        for label, name in enumerate(names.split()):
+            for place, (part, samples) in enumerate({"train": 4, "test": 2}.items()):
+                (tmp_path / kind / part / name).mkdir(parents=True)
+                for i in range(samples):
+                    colour = 100 * label + 10 * place + i
+                    Image.new("L", (4, 4), colour).save(tmp_path / kind / part / name / f"{i}.png")
+
+    def options(other: str) -> dict[str, Any]:
+        folders = {
+            f"{key}_options": {"root": str(tmp_path / kind), "cache": str(tmp_path / "cache")}
+            for key, kind in (("first", "photos"), ("second", other))
+        }
+        return {"name": "two_domains", "first": "image_folder", "second": "image_folder", "predict": predict, **folders}
+
+    data = load_data(options("drawings"), 0, 16)
+    batch = data.batch(0)
+    assert batch.domain is not None
+    assert batch.domain.bincount().tolist() == [8, 8]
+    assert data.domains == ("image_folder", "image_folder_again")
+    if predict == "class":
+        with pytest.raises(
+            WrongInput, match=r"data.second=image_folder: its classes .*: car, cat, dog, plane are of one"
+        ):
+            load_data(options("others"), 0, 16)
+    else:
+        load_data(options("others"), 0, 16)
+
+
+RARE = ["data=two_domains", "model=mlp", "model.widths=[8]", "data.subset=64", "data.test_subset=40"]
+RARE += ["optim.batch_size=8", "norm=batch", "norm.per=domain"]
+
+
+def test_a_batch_with_one_sample_of_a_domain_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_data({"name": "two_domains", "subset": 64}, 0, 8)
+    fewest = [int(data.batch(step).domain.bincount(minlength=2).min()) for step in range(40)]  # type: ignore[union-attr]
+    bad = fewest.index(1)
+    assert bad > 0
+    assert data.rarest(40) == bad
+    line = refusal([*RARE, f"steps={bad}"], tmp_path, monkeypatch, capsys)  # whose batch is evaluated at the end
+    assert "one value per unit and group" in line
+    assert f"so it is at step {bad}, which has the fewest samples of a domain" in line
+    assert not list(tmp_path.glob("runs/*"))
+    assert experiments.run(small(tmp_path, *RARE, f"steps={bad - 1}")).state == "finished"
+
+
+def test_a_test_batch_with_one_sample_of_a_domain_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_data({"name": "two_domains", "test_subset": 200}, 0, 8)
+    counts = [int(batch.domain.bincount(minlength=2).min()) for batch in data.mixed_test_batches(8)]  # type: ignore[union-attr]
+    assert 1 in counts[1:-1]
+    assert 1 not in (counts[0], counts[-1])
+    given = [option for option in RARE if "subset" not in option]
+    given += ["data.test_subset=200", "data.order=blocks", "+evaluation.kinds.b={statistics: batch}", "steps=3"]
+    line = refusal(given, tmp_path, monkeypatch, capsys)
+    assert "evaluation.kinds.b" in line
+    assert "one value per unit and group" in line
 
 
 def test_permuted_pixels_are_in_one_order_for_all_images() -> None:

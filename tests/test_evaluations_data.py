@@ -28,6 +28,7 @@ from experiments.evaluations.data.training import Training
 from experiments.evaluations.data.whole import Whole
 from experiments.evaluations.statistics.batch import OfBatch
 from experiments.evaluations.statistics.domain import OfDomain as StatisticsOfDomain
+from experiments.evaluations.statistics.folded import Folded
 from experiments.evaluations.statistics.redrawn import Redrawn
 from experiments.evaluations.statistics.weighed import Weighed
 from experiments.models import build_model
@@ -207,6 +208,20 @@ class TestDomainStatistics:
         expected = scored(outputs, batch.targets)
         assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-4)
         assert found["test_data_loss"] != pytest.approx(values(network, data)["test_data_loss"], rel=1e-4)
+
+    def test_of_networks_that_keep_each_domains_own_it_takes_the_place_of_those(self) -> None:
+        """With the layers' own averages made useless first; they cannot be folded, for want of a single map."""
+        data = two()
+        per_domain = {"name": "batch", "per": "domain", "running": "domain"}
+        network = build_model({"name": "mlp", "widths": [12]}, per_domain, data.spec, 0)
+        shared = build_model({"name": "mlp", "widths": [12]}, {"name": "batch"}, data.spec, 0)
+        for value in (network.fc1.norm.running_mean, network.fc1.norm.running_var):
+            value.add_(7.0)
+        found = values(network.eval(), data, StatisticsOfDomain())
+        assert found == pytest.approx(values(shared.eval(), data, StatisticsOfDomain()), rel=1e-4)
+        assert found["test_data_loss"] != pytest.approx(values(network, data)["test_data_loss"], rel=1e-3)
+        with pytest.raises(WrongInput, match=r"fold: fc1.norm has statistics of each domain \(norm.running=domain\)"):
+            values(network, data, Folded())
 
     def test_what_it_needs_is_told(self) -> None:
         with pytest.raises(ValueError, match="domain: these data have no domains"):

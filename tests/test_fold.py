@@ -15,6 +15,7 @@ from experiments.models import build_model
 from experiments.norms import apply_norm
 from experiments.norms.fold import fold
 from probes import statistics
+from probes.randomness import at_step
 from tests.test_models import DIGITS, SPECS, build, inputs_for
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -29,9 +30,9 @@ NORMS: dict[str, dict[str, Any]] = {
 def lived_in(network: nn.Module, *shape: int) -> nn.Module:
     """With running statistics, gammas, betas and biases that are nobody's defaults."""
     generator = torch.Generator().manual_seed(0)
-    for _ in range(3):
+    for step in range(3):
         x = torch.randn(16, *shape, generator=generator) * 2 + 1
-        with statistics.of_population(network.train(), x):
+        with statistics.of_population(network.train(), x), at_step(0, step):
             network(x)
     with torch.no_grad():
         for module in network.modules():

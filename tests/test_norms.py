@@ -210,7 +210,13 @@ def test_an_image_of_one_pixel_is_refused_where_it_is_all_there_is() -> None:
         ("linear", "l2", {"momentum": 2.0}, "norm.momentum=2.0: must be from 0 to 1"),
         ("linear", "l1", {"centered": 1}, "norm.centered=1: must be true or false"),
         ("linear", "noise", {"n_sigma": 0.5}, "norm.n_sigma=0.5: must be at least 1"),
-        ("linear", "noise", {"correlation_time": 0.5}, "norm.correlation_time=0.5: must be at least 1"),
+        ("linear", "noise", {"correlation_time": 0.5}, "norm.correlation_time=0.5: must be from 1 to 10000"),
+        (
+            "linear",
+            "noise",
+            {"correlation_time": 1e12},
+            "norm.correlation_time=1000000000000.0: must be from 1 to 10000",
+        ),
         (
             "linear",
             "noisy_batch",

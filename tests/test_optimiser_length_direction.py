@@ -126,3 +126,14 @@ def test_other_networks_are_refused_in_one_line(
     chosen = [option for option in NEURON if option.partition("=")[0] not in keys]
     error = refusal([*chosen, *wrong], tmp_path, monkeypatch, capsys)
     assert "optim=length_direction: needs one trained neuron with batch normalisation" in error
+
+
+@pytest.mark.parametrize("criterion", ["linear", "logistic"])
+def test_a_loss_that_is_not_quadratic_is_refused(
+    criterion: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is best for the length would be read off a curvature that changes."""
+    data = ["data=gaussian_signs"] if criterion == "logistic" else []
+    kept = [option for option in NEURON if not (data and option.startswith("data"))]
+    error = refusal([*kept, *data, f"optim.criterion={criterion}"], tmp_path, monkeypatch, capsys)
+    assert f"optim.criterion={criterion}: optim=length_direction needs a squared error; allowed: squared_error" in error

@@ -216,6 +216,17 @@ def test_what_a_file_does_not_hold_is_one_line(
     assert line in said
 
 
+def test_a_file_of_a_shorter_run_is_refused_where_it_knows_nothing_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its norms are of steps 0, 3 and 6 of 7: the next look would have been at step 9."""
+    file = other_run(tmp_path / "on", "steps=7", every=3)
+    said = refusal([*MLP, *mimicry(file), "steps=10"], tmp_path, monkeypatch, capsys)
+    assert "steps=10: optim.norms_file=" in said
+    assert "has norms up to step 6 only; train for at most 9 steps, or mimic a longer run" in said
+    assert experiments.run(small(tmp_path / "runs", *mimicry(file), "steps=9")).state == "finished"
+
+
 def test_other_wrong_input_is_one_line(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,9 @@ from torch.nn.functional import cross_entropy
 import experiments
 from experiments.cli import main
 from experiments.configuration import plain_config
+from experiments.data import DataSpec
 from experiments.errors import WrongInput
+from experiments.models import build_model
 from experiments.parameter_groups import parameter_groups
 from probes import (
     Along,
@@ -32,7 +34,7 @@ from probes import (
 )
 from probes.objective import Decay
 from probes.reductions import UpdateNorms
-from tests.runs import checkpoint, small
+from tests.runs import MLP, checkpoint, refusal, small
 
 GROUPS = (
     "optim.groups=[{match:gamma,lr:x10,decay:0.1,decay_towards:1},{match:'fc1.layer.*',lr:x0.5},"
@@ -332,6 +334,38 @@ def test_a_pattern_that_matches_nothing_is_refused_before_training(
         assert error.startswith("error: optim.groups")
         assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("groups", "line"),
+    [
+        ("[{match: 'fc*', train: false}]", "optim.groups: freeze every parameter; nothing would be trained"),
+        (
+            "[{match: 'head*', lr: x10}]",
+            "optim.groups.0.match=head*: matches only what is not trained: head.layer.bias,",
+        ),
+        (
+            "[{match: 'head*', train: false}]",
+            "optim.groups.0.match=head*: matches only what is not trained: head.layer.bias,",
+        ),
+    ],
+)
+def test_what_the_model_fixes_is_no_group_and_not_left_to_train(
+    groups: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*MLP, "norm=none", "model.fixed_output=10", f"optim.groups={groups}"]
+    assert line in refusal(given, tmp_path, monkeypatch, capsys)
+
+
+def test_the_number_that_skipinit_and_dyt_learn_is_of_a_kind_of_its_own() -> None:
+    options = {"name": "residual_mlp", "width": 8, "blocks": 1, "branch": "skipinit"}
+    net = build_model(options, {"name": "dyt"}, DataSpec((4,), 3, "classification"), 0)
+    alphas = {name for name, _ in net.named_parameters() if name.endswith("alpha")}
+    assert len(alphas) >= 2
+    (group,) = parameter_groups(net, [{"match": "alpha", "lr": "x2"}])
+    assert group.names == alphas
+    others = parameter_groups(net, [{"match": ["biases", "beta", "weights", "gamma"], "lr": "x2"}])[0].names
+    assert others == {name for name, _ in net.named_parameters()} - alphas
 
 
 def test_what_a_pattern_means() -> None:

@@ -206,6 +206,13 @@ class Data:
         chosen = self._training if self._order is None else self._training.at(self._order(step))
         return self._batch(chosen, step, self._augment, step)
 
+    def rarest(self, steps: int) -> int:
+        """Of steps 0 to ``steps`` - 1 the first whose batch has the fewest samples of a domain that is in it."""
+        if self._order is None or self._training.domain is None or steps < 1:
+            return 0
+        domain, order = self._training.domain, self._order
+        return min(range(steps), key=lambda step: fewest_of_a_domain(domain[order(step)]))
+
     def _batch(self, chosen: _Part, step: int = -1, augment: bool = False, draw: int = 0) -> Batch:
         """These samples, ready for the network; crops and flips are a function of the seed and ``draw``."""
         inputs = self._augmented(chosen.inputs, draw) if augment else chosen.inputs
@@ -286,6 +293,12 @@ class Data:
         top, left = torch.randint(2 * CROP_PADDING + 1, (2, len(images)), generator=generator).to(self.device)
         flips = torch.randint(2, (len(images),), generator=generator)
         return crop_and_flip(images, top, left, flips.to(self.device).bool())
+
+
+def fewest_of_a_domain(domain: Tensor) -> int:
+    """The number of samples of the domain that has the fewest, but any; ``domain`` is each sample's."""
+    counts = torch.bincount(domain)
+    return int(counts[counts > 0].min())
 
 
 def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def two_domains(
 
     Of two data sets the one with the smaller images has them enlarged to the other's size (bilinear), and where one is
     of colour, the other's grey is repeated in its channels. Both must have the same number of classes; label k of the
-    one is taken for label k of the other, by the names of the first.
+    one is taken for label k of the other, by the names of the first; of two image folders the names must be the same.
 
     Args:
         seed: given on to the data sets.
@@ -57,7 +57,7 @@ def two_domains(
         first_options, second_options: those of the data sets themselves (root, download, image_size, ...).
 
     Raises:
-        WrongInput: no such data set, one without classes, classes that differ in number.
+        WrongInput: no such data set, one without classes, classes that differ in number, folders of other names.
     """
     one = _load(seed, "first", first, first_options)
     if not 0 <= blend <= 1:
@@ -85,6 +85,12 @@ def two_domains(
     if len(one.classes) != len(other.classes):
         raise WrongInput(
             f"data.second={second}: has {len(other.classes)} classes, but data.first={first} {len(one.classes)}"
+        )
+    if first == second == "image_folder" and predict == "class" and one.classes != other.classes:
+        apart = sorted(set(one.classes) ^ set(other.classes))
+        raise WrongInput(
+            f"data.second=image_folder: its classes are not those of data.first: {', '.join(apart[:6])} are of one of "
+            "the two only; give the folders the same names"
         )
     shape = [max(pair) for pair in zip(one.inputs_train.shape[1:], other.inputs_train.shape[1:], strict=True)]
     parts = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data import Batch, Data
+from experiments.data.batches import fewest_of_a_domain
 from experiments.discovery import Registry
 from probes.objective import Objective
 from probes.randomness import seeded_generator
@@ -34,11 +34,15 @@ class Occasion:
     """Tried before training: one batch of each kind stands for all."""
 
     def some(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches; of a trial the first and the last, which may be smaller."""
+        """The batches; of a trial the first, the last, which may be smaller, and that of the rarest domain."""
         if not self.trial:
             return batches
-        first = next(batches)
-        return iter([first, *collections.deque(batches, maxlen=1)])
+        first = last = rarest = next(batches)
+        for last in batches:
+            if last.domain is not None and rarest.domain is not None:
+                fewest = [fewest_of_a_domain(domain) for domain in (rarest.domain, last.domain)]
+                rarest = last if fewest[1] < fewest[0] else rarest
+        return iter({id(batch): batch for batch in (first, rarest, last)}.values())
 
     def generator(self, place: int) -> torch.Generator:
         """On the CPU, so that all devices draw the same: a function of seed, step, evaluation and ``place``."""

@@ -189,9 +189,11 @@ def _forget_all_but(module: nn.Module, name: str, x: Tensor, occasion: Occasion)
     start = {key: value.clone() for key, value in _own(module).items()}
     module.momentum, module.training = 1.0, True  # type: ignore[assignment]
     once = seen(start)
-    moved = [key for key, value in once.items() if key in start and not torch.equal(value, start[key])]
+    # number by number: of statistics that each domain has of its own, those of others stand still
+    moved = {key: once[key] != start[key] for key in start}
     # where nothing has moved they are those of x already, or nothing ever moves
-    again = seen({key: start[key] + 1 if key in moved or not moved else start[key] for key in start})
+    all_of_them = not any(bool(own.any()) for own in moved.values())
+    again = seen({key: start[key] + (moved[key] | all_of_them) for key in start})
     module.momentum, module.training = usual, False  # type: ignore[assignment]
     if not all(_equal(once[key], again[key]) for key in once):
         raise ValueError(f"{told} does not forget the past at momentum 1, the weight of the newest batch")

@@ -148,7 +148,8 @@ def of_every_model(
     Args:
         initialisation, gain, init_std, positive, gains: see :func:`initialise`; no initialisation: what the model sets.
         gamma: where the scales of the normalisations start: ones, or drawn from U(0, 1).
-        fixed_output: the output layer is not trained, and its weight has this Frobenius norm.
+        fixed_output: the output layer is not trained, and its weight has this Frobenius norm; with a weight decay it
+            stays in the penalty that is recorded, as a constant.
         norm_at: which layers are normalised, see :meth:`Placing.chosen_by`; None: as the model says (hidden ones).
     """
     draw = None

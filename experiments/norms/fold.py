@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from experiments.chosen_entries import put_together
 from experiments.errors import WrongInput, one_line
 from experiments.linear import LINEAR
+from probes import statistics
 from probes.engine.chain import in_place_of_norm
 from probes.network import kind_of
 
@@ -63,6 +64,11 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         module = network.get_submodule(name)
         if kind_of(module, name) != "norm" or not any("running_" in key for key, _ in module.named_buffers()):
             continue
+        if getattr(module, "running_by_domain", False) and statistics.domains(1, torch.device("cpu")) is None:
+            raise WrongInput(
+                f"fold: {name} has statistics of each domain (norm.running=domain), so it is no single map; fold "
+                "within probes.statistics.in_domain"
+            )
         source = node.args[0] if node.args else None
         layer = str(source.target) if isinstance(source, fx.Node) and source.op == "call_module" else None
         before = network.get_submodule(layer) if layer is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Literal
 
@@ -13,6 +14,9 @@ from experiments.norms import drift
 from experiments.norms.base import NORMS, in_range
 from experiments.norms.batch import batch
 from probes import randomness
+
+_LONGEST = 10_000
+"""Steps, beyond which a step would draw hundreds of thousands of numbers for each unit."""
 
 
 @NORMS.register("noise")
@@ -58,7 +62,7 @@ class Noise(nn.Module):
             r_sigma: standard deviation of a sample's factor about its unit's; at least 0.
             noise_at_eval: keep the noise in evaluation mode.
             correlation_time: steps over which mu_j and sigma_j are remembered; 1: not at all, as published; .inf: for
-                ever. At least 1; each step draws about 28 numbers per unit times it.
+                ever. From 1 to 10,000, or infinite; each step draws about 28 numbers per unit times it.
             noise_per: whether the samples of a batch share their unit's mu_j and sigma_j, as published, or not.
 
         Raises:
@@ -71,7 +75,8 @@ class Noise(nn.Module):
         in_range("r_sigma", r_sigma, 0)
         self.n_mu, self.n_sigma, self.r_mu, self.r_sigma = n_mu, n_sigma, r_mu, r_sigma
         self.noise_at_eval = noise_at_eval
-        in_range("correlation_time", correlation_time, 1)
+        if correlation_time != math.inf:
+            in_range("correlation_time", correlation_time, 1, _LONGEST)
         self.correlation_time = correlation_time
         if noise_per == "sample" and correlation_time > 1:
             raise WrongInput(
@@ -90,7 +95,12 @@ class Noise(nn.Module):
         shared = x.shape if self.noise_per == "sample" else per_unit
         mu = torch.empty(shared, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
         sigma = torch.empty(shared, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
-        if self.correlation_time > 1 and randomness.current() is not None:
+        if self.correlation_time > 1:
+            if randomness.current() is None:
+                raise WrongInput(
+                    f"norm.correlation_time={self.correlation_time:g}: what is drawn depends on the step; call the "
+                    "network within probes.at_step(seed, step)"
+                )
             drifting = drift.uniform(self.place, self.correlation_time, (2, x.shape[1]), x.device)
             mu = (self.n_mu * (2.0 * drifting[0] - 1.0)).view(per_unit)
             sigma = (1.0 + (self.n_sigma - 1.0) * drifting[1]).view(per_unit)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.errors import WrongInput
-from experiments.optimisers.base import OPTIMISERS, ChoosesParameters, Revisits, revisits
+from experiments.optimisers.base import OPTIMISERS, ChecksRun, ChoosesParameters, Revisits, revisits
 from experiments.optimisers.batch_again import BatchAgain
 from experiments.options import build
 from experiments.schema import OPTIMISATION_KEYS
@@ -22,6 +22,7 @@ from experiments.selections import Parameters
 __all__ = [
     "OPTIMISERS",
     "BatchAgain",
+    "ChecksRun",
     "ChoosesParameters",
     "Revisits",
     "build_optimiser",

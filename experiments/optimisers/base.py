@@ -30,6 +30,22 @@ class ChoosesParameters(Protocol):
         """
 
 
+@runtime_checkable
+class ChecksRun(Protocol):
+    """An optimiser that is not for every run."""
+
+    def check(self, criterion: str, steps: int) -> None:
+        """Called once, before training.
+
+        Args:
+            criterion: what is descended, by its name in :mod:`experiments.criteria`.
+            steps: of the run.
+
+        Raises:
+            WrongInput: it is not for that.
+        """
+
+
 class Revisits(Protocol):
     """An optimiser that looks at the step's batch at other parameters than theta_t before it moves."""
 

@@ -33,6 +33,14 @@ class LengthDirection(torch.optim.Optimizer):
             raise WrongInput(f"{_NEEDS} (model=linear_neuron norm=batch, of one output), not {told}")
         (self.direction,), (self.length,), self.shift = kinds["weights"], kinds["gamma"], kinds["beta"]
 
+    def check(self, criterion: str, steps: int) -> None:
+        """See :class:`experiments.optimisers.base.ChecksRun`: what is best for a length is known of a quadratic."""
+        if criterion not in _QUADRATIC:
+            raise WrongInput(
+                f"optim.criterion={criterion}: optim=length_direction needs a squared error; allowed: "
+                f"{', '.join(_QUADRATIC)}"
+            )
+
     def step(self, closure: object = None) -> NoReturn:
         """Cannot be: what is best for the length is seen on the batch only."""
         raise RuntimeError("length_direction takes its steps with the batch at hand, by step_with")
@@ -61,6 +69,7 @@ class LengthDirection(torch.optim.Optimizer):
             parameter.sub_(slope / own)
 
 
+_QUADRATIC = ("squared_error", "half_squared_error")
 _KINDS = ("weights", "biases", "gamma", "beta")
 
 

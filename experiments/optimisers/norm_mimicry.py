@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -75,6 +76,20 @@ class NormMimicry(torch.optim.SGD):
             self._targets.append((weight, Norms(norms.steps, norms.values.to(weight.device))))
         if self.rescale == "weights":
             self._bring_to(0)
+
+    def check(self, criterion: str, steps: int) -> None:
+        """See :class:`experiments.optimisers.base.ChecksRun`: the other run must have been as long.
+
+        It may have been looked at for the last time as long before its end as it was in between.
+        """
+        for _, norms in self._targets:
+            gaps = [later - before for before, later in itertools.pairwise(norms.steps)]
+            known = norms.steps[-1] + max(gaps, default=1)
+            if steps > known:
+                raise WrongInput(
+                    f"steps={steps}: optim.norms_file={self.norms_file} has norms up to step {norms.steps[-1]} only; "
+                    f"train for at most {known} steps, or mimic a longer run"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import shlex
@@ -17,6 +18,7 @@ import experiments
 from analysis import studies
 from analysis.__main__ import _parser
 from experiments.evaluations import PARTS
+from experiments.runs import run as running
 from tests.pages import PAGES, README, ROOT, blocks, commands, prose, row, table
 from tests.readme import mine, small_networks, typed
 from tests.runs import small
@@ -38,6 +40,11 @@ def tried_as(command: str) -> str:
     return command.partition(" ")[0] if not command.startswith("python -m ") else "module"
 
 
+def first_of_each(arguments: list[str]) -> list[str]:
+    """One run of a sweep: the first of the values of each key."""
+    return [a.split(",")[0] if "," in a and not set("[{") & set(a) else a for a in arguments if a != "-m"]
+
+
 @pytest.mark.parametrize("command", TYPED)
 def test_every_line_to_type(
     command: str, mine: Path, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
@@ -45,8 +52,7 @@ def test_every_line_to_type(
     """Runs compose, options of the analysis are those that it takes, targets and extras are there."""
     kind, words = tried_as(command), shlex.split(command)
     if kind == "python -m experiments":
-        arguments = [a for a in words[3:] if a != "-m"]
-        arguments = [a.split(",")[0] if "," in a and not set("[{") & set(a) else a for a in arguments]
+        arguments = first_of_each(words[3:])
         shown = [] if "--help" in arguments else ["--cfg", "job"]
         assert "optim" in typed(*shown, *arguments, cwd=mine)
     elif kind == "python -m analysis":
@@ -62,6 +68,44 @@ def test_every_line_to_type(
         assert all((ROOT / path).is_file() for path in constraints)
     else:
         pytest.fail(f"nothing here tries lines as {command!r}")
+
+
+TRAINED = [
+    pytest.param(command, id=command)
+    for page in PAGES
+    if page.stem in ("running", "optimisers", "probes")
+    for command in commands(page)
+    if tried_as(command) == "python -m experiments" and "--help" not in command and "experiment=" not in command
+    if "$(" not in command
+]
+AFTER = {
+    "optim.norms_file": ["probes=dynamics", "probes.use.dynamics.channels=true", "run_name=with_decay"],
+    "probe_again": ["norm=batch", "checkpoint.keep=[1]", "run_name=kept", "steps=2"],
+    "statistics_file": ["norm=batch", "run_name=other", "steps=2"],
+}
+"""What must have been run before."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", TRAINED)
+def test_what_running_networks_and_their_optimisers_and_probes_shows_trains(
+    command: str, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line that is about one run, for two steps, of random images where the data need files."""
+    monkeypatch.chdir(mine)
+    monkeypatch.setattr(running, "load_data", functools.partial(running.load_data, stand_in=True))
+    given = [
+        a.split(",")[0] if "," in a and not set("[{") & set(a) else a for a in shlex.split(command)[3:] if a != "-m"
+    ]
+    for key, before in AFTER.items():
+        if any(key in argument for argument in given):
+            experiments.run(experiments.compose(["steps=2", "probes.every=1", "data.subset=128", *before]))
+    if not any(argument.startswith("probe_again") for argument in given):
+        given = [*(["steps=2"] if "steps=0" not in given else []), *[a for a in given if not a.startswith("steps=")]]
+        given += ["probes.every=2"] * (not any(a.startswith("probes.every") for a in given))
+        given += ["evaluation.every=1"]
+    outcome = experiments.run(experiments.compose([a for a in given if a != "dry=true"]))
+    assert outcome.state == "finished"
 
 
 LONG = ("probes",)

@@ -30,10 +30,13 @@ from typing import Any
 import torch
 from probing_cost import PROBES, cost, finish, seconds, setting
 
+from experiments.norms import NORMS
 from experiments.runtime import runtime
 from probes.errors import ProbeError
 
-NORMS = ("none", "batch", "noisy_batch", "l1", "l2", "linf", "layer", "group", "instance", "weight", "batch_renorm")
+FIRST = ("none", "batch", "noisy_batch")
+FURTHER = ["spectrum", "jacobian", "losses", "affine", "biases", "scaling", "margins", "segments"]
+"""Beside those that are timed; `domains` asks for data that have some."""
 FAR = "relative error of the loss and the gradient norm"
 EXACT: Mapping[str, Any] = {"deterministic": True, "tf32": False}
 SMALL = ["data=digits", "model=vgg_small", "optim.batch_size=32", "probes.fixed_batch=32"]
@@ -165,12 +168,14 @@ def main() -> int:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     found: dict[str, Any] = {"device": name, "torch": torch.__version__, "quick": quick, "numerics": dict(EXACT)}
     found |= {"seconds": {}, "left out": []}
-    norms, probes = (("none", "batch"), ["gradients", "ics", "landscape"]) if quick else (NORMS, [*PROBES, "spectrum"])
+    norms, probes = ("none", "batch"), ["gradients", "ics", "landscape"]
+    if not quick:
+        norms, probes = tuple(dict.fromkeys([*FIRST, *NORMS.names()])), [*PROBES, *FURTHER]
     vgg = [*IMAGES, f"model={'vgg11' if quick else 'vgg16'}", *(["model.width=0.0625"] if quick else [])]
     parts: dict[str, Callable[[], Any]] = {
         "invariants": lambda: invariants(device, TINY if quick else SMALL, norms, probes, lambda: left() > 0),
         "cost of each probe, small network": lambda: ratios(
-            device, SMALL, probes[: 2 if quick else None], 2 if quick else 5
+            device, SMALL, probes[:2] if quick else [*PROBES, "spectrum"], 2 if quick else 5
         ),
         "cost of each probe, large network": lambda: ratios(
             device, vgg, ["gradients"] if quick else PROBES, 1 if quick else 3

@@ -47,9 +47,9 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
     return [] if one == other else [where]
 
 
-def assert_unnoticed_and_carried_on(folder: Path, *chosen: str) -> None:
+def assert_unnoticed_and_carried_on(folder: Path, *chosen: str, probes: str = "[landscape,gradients]") -> None:
     """Trained with and without probes, at once and in two parts, a run ends with the same bits."""
-    for more in ([], ["probes=[landscape,gradients]", "probes.every=1"]):
+    for more in ([], [f"probes={probes}", "probes.every=1", "probes.fixed_batch=16"]):
         experiments.run(small(folder / "whole", *chosen, *more))
     one, other = (checkpoint(path)["network"] for path in sorted((folder / "whole").glob("*")))
     assert differences(dict(one), dict(other)) == []

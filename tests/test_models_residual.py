@@ -13,7 +13,20 @@ from torch.nn import functional
 from experiments.errors import WrongInput
 from experiments.models.residual import Residual, Shortcut, Standardise
 from experiments.norms.fold import fold
-from probes import Activations, Gradients, InternalCovariateShift, Landscape, Objective, Probes, Theory, statistics
+from probes import (
+    Activations,
+    Dynamics,
+    Gradients,
+    InternalCovariateShift,
+    Landscape,
+    Objective,
+    Probes,
+    Representations,
+    Shift,
+    Spectrum,
+    Theory,
+    statistics,
+)
 from tests.test_fold import lived_in, same_function
 from tests.test_models import CIFAR, DIGITS, VECTORS, build, inputs_for
 from tests.test_probes import assert_equal_states, everything, sgd, train_step
@@ -183,6 +196,10 @@ def test_training_does_not_notice_the_probes(model: str, options: dict[str, Any]
                    for i in range(2)]  # fmt: skip
         chosen: dict[str, Any] = {"landscape": Landscape(multiples=(1.0,)), "ics": InternalCovariateShift()}
         chosen |= {"gradients": Gradients(), "activations": Activations(batches=("train",)), "theory": Theory()}
+        chosen |= {"dynamics": Dynamics(channels=True, units=True, values=True), "shift": Shift()}
+        chosen |= {"representations": Representations()} | (
+            {"spectrum": Spectrum(1)} if norm != "whitening" and options.get("branch") != "undone" else {}
+        )
         if probing:
             probes = Probes(network, objective, chosen, batches[0], learning_rate=0.05, every=1, seed=7)
         for step, batch in enumerate(batches):

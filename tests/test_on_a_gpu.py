@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from experiments.probing import PROBES
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -32,6 +34,11 @@ def test_a_device_that_is_not_there_is_refused(
     monkeypatch.setattr(sys, "argv", ["on_a_gpu.py"])
     assert script.main() == 2
     assert capsys.readouterr().err.startswith("error: --device cuda: ")
+
+
+def test_every_probe_is_tried(script: ModuleType) -> None:
+    """But `domains`, for which these data have none."""
+    assert {*script.PROBES, *script.FURTHER, "domains"} - {"standard"} == set(PROBES.names())
 
 
 def test_training_that_a_probe_disturbs_is_named(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from experiments.norms.batch import batch as batch_norm
 from probes import Objective, ProbeError, statistics
 from probes.domains import Domains
+from tests.runs import assert_unnoticed_and_carried_on
 from tests.test_probes import CROSS_ENTROPY, build, sgd, train_step
 
 
@@ -133,3 +135,8 @@ def test_samples_of_no_domain_or_of_a_third_are_refused() -> None:
             train_step(forward, network, engine.objective, sgd(network, 0.1), tuple(STEP), 7, 0)
     with pytest.raises(ProbeError, match="domains: a sample is of domain 2; there must be two"):
         measured(network_of(), Domains(batch="train"), batch_of(4, [0, 1, 2, 0]))
+
+
+def test_training_does_not_notice(tmp_path: Path) -> None:
+    given = ["data=two_domains", "norm=batch", "norm.per=domain", "data.order=blocks", "optim.momentum=0.9"]
+    assert_unnoticed_and_carried_on(tmp_path, *given, probes="domains")

@@ -86,7 +86,7 @@ def all_probes(limit="hessian"):
         "ics_weights": InternalCovariateShift(moves="weights"),
         "theory": Theory(curvature=True),
         "biases": Biases(),
-        "dynamics": Dynamics(),
+        "dynamics": Dynamics(channels=True, units=True, values=True),
         "representations": Representations(),
         "scaling": Scaling(),
         "shift": Shift(),

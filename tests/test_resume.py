@@ -20,7 +20,12 @@ from experiments.errors import RunFailure, WrongInput
 from tests.conftest import partly, sample
 from tests.runs import DEEP_LINEAR, MLP, VGG, checkpoint, differences, small
 
-NETS = {"deep_linear": DEEP_LINEAR, "vgg": VGG, "mlp": MLP}
+BLOCKS = ["model=residual_mlp", "model.width=16", "model.blocks=3", *MLP[2:]]
+NETS = {
+    "deep_linear": DEEP_LINEAR,
+    "vgg": VGG,
+    "mlp": MLP,
+}
 NORMS = [
     "none",
     "batch",
@@ -33,6 +38,7 @@ NORMS = [
     "layer",
     "whitening",
     "cosine",
+    "dyt",
 ]
 NORMS += [
     "noise norm.correlation_time=5",
@@ -58,7 +64,16 @@ OPTIMISERS |= {
     "sam": ["optim=sam", "optim.momentum=0.9", "optim.perturb=[gamma,beta]", "optim.rho=0.5"],
     "sphere": ["optim=sphere", "optim.norm=null"],
 }
+OPTIMISERS["towards"] = ["optim.groups=[{match: gamma, decay: 0.5, decay_towards: 1}]"]
+NETS |= {
+    "skipinit": [*BLOCKS, "model.branch=skipinit"],
+    "undone": [*BLOCKS, "model.branch=undone"],
+    "whitened": [*MLP, "data.standardise=whitened", "data.label_noise=0.2"],
+}
 CASES = [
+    ("skipinit", "none", "momentum"),
+    ("undone", "batch", "momentum"),
+    ("whitened", "batch", "towards"),
     ("mlp", "batch", "few"),
     ("vgg", "batch", "few"),
     ("vgg", "noisy_batch", "invariant"),
@@ -69,6 +84,7 @@ CASES = [
 STEPS = 60
 PROBES = [
     "probes=[landscape,activations,dynamics]",
+    "probes.use.dynamics.units=true",
     "probes.spacing=progress",
     "probes.every=10",
     "probes.fixed_batch=16",

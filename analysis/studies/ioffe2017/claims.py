@@ -67,7 +67,8 @@ CLAIMS = (
         source=f"{_IOFFE}, section 4.3",
         about=_ABOUT,
         comparisons=(_better(FEW_RENORM, FEW),),
-        remark="Two classes, as many samples of each.",
+        remark="Two classes, as many samples of each. Tested by running averages, as published; batches of as few "
+        "classes at test time would need the labels that are to be told.",
         figure="batch_renormalisation",
         experiment="ioffe2017/few_classes",
         intervention=True,

@@ -11,7 +11,13 @@ STUDY = Study(
     "normalisations that do the same train as well.",
     predicts="Drift alike with and without; noisy batch normalisation trains nearly as fast; loss, gradient and "
     "effective smoothness along the gradient vary less with every normalisation that helps.",
-    experiments=("santurkar2018/vgg", "santurkar2018/linear", "santurkar2018/vgg_shift"),
+    experiments=(
+        "santurkar2018/vgg",
+        "santurkar2018/vgg_beside",
+        "santurkar2018/vgg_lines",
+        "santurkar2018/linear",
+        "santurkar2018/vgg_shift",
+    ),
     published=(
         {"model": "vgg16", "data": "cifar10", "optim.lr": 0.1, "steps": 15000},
         {"model": "deep_linear", "data": "gaussian", "optim.lr": 1e-6, "steps": 10000},

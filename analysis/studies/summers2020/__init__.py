@@ -1,6 +1,6 @@
 """Summers & Dinneen (2020): ghost batches, and examples that are weighed in at test time."""
 
-from analysis.studies import Study
+from analysis.studies import Beside, Study
 
 STUDY = Study(
     title="Four Things Everyone Should Know to Improve Batch Normalization",
@@ -11,4 +11,11 @@ STUDY = Study(
     predicts="Ghost batches test better on few samples; weighing the example in lowers the test loss of networks "
     "trained with small batches.",
     experiments=("summers2020/ghost_batches", "summers2020/weighing"),
+    beside=(
+        Beside(
+            ("SD1", "SD2"),
+            "The code that was released with it",
+            "Its decay of gamma and beta, of gamma towards 1, is an option that is never on in the released file.",
+        ),
+    ),
 )

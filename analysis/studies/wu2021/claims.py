@@ -71,7 +71,8 @@ CLAIMS = (
         source=f"{_WU}, section 3.2 and figure 2",
         about=_ABOUT,
         comparisons=(more(Term.of("batch", unsteadiness("running")), Term.of("batch", unsteadiness("population"))),),
-        remark="Asked at each size of the batch apart. Both losses move with the weights, too.",
+        remark="Asked at each size of the batch apart. Both losses move with the weights, too. The weight of the "
+        "newest batch in the averages is 0.1 throughout; how much steadier a smaller one is is not asked.",
         figure="modes_over_batch",
         experiment="wu2021/batches",
         intervention=True,

@@ -32,11 +32,13 @@ CLAIMS = (
         name="I7b",
         statement="It grows on where everything is trained, while the loss falls.",
         source=f"{PAPER}, section 2",
-        about={**NETWORK, "optim": "sgd"},
+        about={**NETWORK, "optim": "sgd", "optim.lr": 0.1},
         comparisons=(
             more(Term.of(MEAN_DETACHED, LATE), Term.of(MEAN_DETACHED, EARLY)),
             value(Term.of(MEAN_DETACHED, loss_left()), high=0.5),
         ),
+        remark="At a rate at which it trains. At first it was asked at every rate, and a rate at which the network "
+        "does not train, where nothing falls, spoke against it.",
         figure="bias_growth",
         experiment="ioffe2015/biases",
         intervention=True,

@@ -91,9 +91,13 @@ def with_sizes() -> list[tuple[str, str]]:
 def test_every_experiment_has_a_demo_and_those_that_the_readme_names_have_a_laptop_size() -> None:
     sizes = with_sizes()
     assert {name for name, scale in sizes if scale == "demo"} == set(EXPERIMENTS)
-    assert {"santurkar2018/vgg", "santurkar2018/vgg_controls", "ioffe2015/percentiles"} <= {
-        name for name, scale in sizes if scale == "laptop"
-    }
+    on_a_laptop = {name for name, scale in sizes if scale == "laptop"}
+    assert {"santurkar2018/vgg", "santurkar2018/vgg_lp", "santurkar2018/vgg_controls"} <= on_a_laptop
+    of_batches = ("lecun1998", "ioffe2015", "mishkin2016", "irpan2017", "wu2021", "ioffe2017", "summers2020", "luo2019")
+    for study in (*of_batches, "galloway2019"):
+        own = {name for name in EXPERIMENTS if name.startswith(f"{study}/") and "/setup/" not in name}
+        assert own <= on_a_laptop, study
+        assert own
 
 
 @pytest.mark.parametrize(("name", "scale"), with_sizes())

@@ -103,7 +103,9 @@ def test_what_running_networks_and_their_optimisers_and_probes_shows_trains(
     if not any(argument.startswith("probe_again") for argument in given):
         given = [*(["steps=2"] if "steps=0" not in given else []), *[a for a in given if not a.startswith("steps=")]]
         given += ["probes.every=2"] * (not any(a.startswith("probes.every") for a in given))
-        given += ["evaluation.every=1"]
+        given += ["evaluation.every=1", "data.test_subset=40"]
+        given += ["data.subset=256"] * (not any(a.startswith("data.order") for a in given))
+        given += ["model.width=0.25"] * (not any(a.startswith("model=") for a in given))
     outcome = experiments.run(experiments.compose([a for a in given if a != "dry=true"]))
     assert outcome.state == "finished"
 

@@ -85,7 +85,8 @@ def build_training(
         parameters = Parameters(network, parameters.batch, config["seed"])  # as they are called now
     freeze(network, groups)
     optimiser = build_optimiser(network, optim, parameters)
-    if isinstance(optimiser, ChecksRun):
+    trains = probe_at is None  # a finished run that is probed again was checked when it was trained
+    if trains and isinstance(optimiser, ChecksRun):
         optimiser.check(optim["criterion"] or usual(data.spec.task), config["steps"])
     factors = regroup(optimiser, network, groups, float(optim["lr"]))
     task_loss = data_loss(data.spec.task, optim["loss"], optim["criterion"])
@@ -97,7 +98,8 @@ def build_training(
     )
     rates = rates_of(optimiser, network, factors)
     rehearse(network, objective, data.batch(0), config["seed"])
-    if data.domains and (rarest := data.rarest(config["steps"] + 1)):
+    by_domain = any(getattr(module, "domains", None) for module in network.modules())
+    if trains and data.domains and by_domain and (rarest := data.rarest(config["steps"] + 1)):
         try:
             rehearse(network, objective, data.batch(rarest), config["seed"])
         except WrongInput as error:

@@ -90,7 +90,8 @@ def _group(key: str, one: Mapping[str, Any], parameters: Parameters, lr: float |
     if not names:
         raise WrongInput(f"{key}.except={one.get('except')}: leaves nothing of match={one['match']}")
     if not names & _trained(parameters):
-        raise WrongInput(f"{key}.match={one['match']}: matches only what is not trained: {some(names)}")
+        but = f" but except={one['except']}" if "except" in one else ""
+        raise WrongInput(f"{key}.match={one['match']}{but}: matches only what is not trained: {some(names)}")
     train = one.get("train", True)
     if not isinstance(train, bool):
         raise WrongInput(f"{key}.train={train}: must be true or false")

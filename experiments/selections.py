@@ -104,7 +104,7 @@ def _named_parameters(network: nn.Module) -> dict[str, Named]:
         norm = kind_of(module, path) == "norm"
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             kind = ("gamma" if name == "weight" else "beta") if norm else "weights" if parameter.ndim >= 2 else "biases"
-            if name == "alpha":
+            if name == "alpha" and parameter.numel() == 1:
                 kind = "alpha"
             if ".parametrizations.weight." in f".{path}.{name}":
                 kind = "weights"

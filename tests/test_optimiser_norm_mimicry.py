@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,12 @@ def test_what_a_file_does_not_hold_is_one_line(
 def test_a_file_of_a_shorter_run_is_refused_where_it_knows_nothing_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its norms are of steps 0, 3 and 6 of 7: the next look would have been at step 9."""
+    """Its norms are of steps 0, 3 and 6 of 7: of the file alone, the next look would have been at step 9."""
     file = other_run(tmp_path / "on", "steps=7", every=3)
+    said = refusal([*MLP, *mimicry(file), "steps=8"], tmp_path, monkeypatch, capsys)
+    assert "has norms up to step 6 only; train for at most 7 steps" in said
+    assert experiments.run(small(tmp_path / "as_long", *mimicry(file), "steps=7")).state == "finished"
+    file = Path(shutil.copy(file, tmp_path / "norms.npz"))
     said = refusal([*MLP, *mimicry(file), "steps=10"], tmp_path, monkeypatch, capsys)
     assert "steps=10: optim.norms_file=" in said
     assert "has norms up to step 6 only; train for at most 9 steps, or mimic a longer run" in said

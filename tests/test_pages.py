@@ -94,12 +94,12 @@ def test_what_running_networks_and_their_optimisers_and_probes_shows_trains(
     """Each line that is about one run, for two steps, of random images where the data need files."""
     monkeypatch.chdir(mine)
     monkeypatch.setattr(running, "load_data", functools.partial(running.load_data, stand_in=True))
-    given = [
-        a.split(",")[0] if "," in a and not set("[{") & set(a) else a for a in shlex.split(command)[3:] if a != "-m"
-    ]
+    given = first_of_each(shlex.split(command)[3:])
     for key, before in AFTER.items():
         if any(key in argument for argument in given):
-            experiments.run(experiments.compose(["steps=2", "probes.every=1", "data.subset=128", *before]))
+            experiments.run(
+                experiments.compose(["steps=2", "probes.every=1", "data.subset=128", "model.width=0.25", *before])
+            )
     if not any(argument.startswith("probe_again") for argument in given):
         given = [*(["steps=2"] if "steps=0" not in given else []), *[a for a in given if not a.startswith("steps=")]]
         given += ["probes.every=2"] * (not any(a.startswith("probes.every") for a in given))

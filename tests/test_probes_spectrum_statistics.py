@@ -235,6 +235,28 @@ def test_samples_that_see_each_other_all_the_same_are_refused(first: nn.Module) 
     build(moving, probes={"s": Spectrum(1)}, example=(inputs, targets))
 
 
+class Mixed(nn.Module):
+    """Embedded labels, normalised by `norm`, and vectors; a number that belongs to no sample scales both."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.words, self.norm, self.layer, self.head = nn.Embedding(4, 8), norm, nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        words = self.norm(self.words(x["ids"].long()))
+        return self.head(x["scale"] * (words + self.layer(x["vectors"])))
+
+
+@pytest.mark.parametrize("as_floats", [False, True])
+def test_samples_are_told_apart_among_several_inputs(as_floats: bool) -> None:
+    ids = torch.arange(16) % 4
+    inputs = {"ids": ids.float() if as_floats else ids, "vectors": torch.randn(16, 4), "scale": torch.tensor(2.0)}
+    example = (inputs, torch.arange(16) % 3)
+    build(Mixed(nn.BatchNorm1d(8)), probes={"s": Spectrum(1, statistics="held")}, example=example)
+    with pytest.raises(ProbeError, match="the samples of a batch see each other"):
+        build(Mixed(ByTheBatch()), probes={"s": Spectrum(1, statistics="held")}, example=example)
+
+
 def test_what_stops_gradients_in_training_mode_alone_has_a_hessian_by_its_running_statistics() -> None:
     """Batch renormalisation's r and d are constants of the batch; by running statistics there are none."""
     spec, drawn = DataSpec((5,), 3, "classification"), torch.Generator().manual_seed(0)

@@ -95,7 +95,7 @@ def test_a_sweep_says_which_of_its_runs_are_longer_than_it_asks_for(
     assert "2 of 2 runs are done already\n" in output
     (told,) = [line for line in output.splitlines() if "asked for" in line]
     assert told.startswith(f"  {name}-seed5-")
-    assert told.endswith(": 5 steps of the 4 asked for; tables and claims count it as a run of 5")
+    assert told.endswith("; 4 steps are asked for, but tables and claims count it as a run of 5")
 
 
 @pytest.mark.long

@@ -174,6 +174,16 @@ def test_a_diverged_run_is_a_result_with_its_step_and_is_left_alone(tmp_path: Pa
     assert not experiments.run(config).trained
 
 
+def test_a_diverged_run_that_is_asked_for_more_steps_is_one_of_that_length(tmp_path: Path) -> None:
+    """Else the setting of the longer runs would lack it; asked for fewer, it stays what it was begun for."""
+    first = experiments.run(small(tmp_path, "optim.lr=1e20", "steps=10"))
+    for steps, length in ((20, 20), (15, 20)):
+        again = experiments.run(small(tmp_path, "optim.lr=1e20", f"steps={steps}"))
+        assert (again.path, again.state, again.step) == (first.path, "diverged", first.step)
+        assert again.trained == (steps == 20)
+        assert json.loads((first.path / "config.json").read_text())["config"]["steps"] == length
+
+
 def test_a_loss_above_the_bound_has_diverged(tmp_path: Path) -> None:
     outcome = experiments.run(small(tmp_path, "diverged_above=1.0"))
     assert (outcome.state, records(outcome.path)[0]["step"]) == ("diverged", 0)

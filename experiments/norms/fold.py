@@ -67,7 +67,7 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         if getattr(module, "running_by_domain", False) and statistics.domains(1, torch.device("cpu")) is None:
             raise WrongInput(
                 f"fold: {name} has statistics of each domain (norm.running=domain), so it is no single map; fold "
-                "within probes.statistics.in_domain"
+                "within probes.statistics.in_domain of one domain's number"
             )
         source = node.args[0] if node.args else None
         layer = str(source.target) if isinstance(source, fx.Node) and source.op == "call_module" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -80,11 +81,13 @@ class NormMimicry(torch.optim.SGD):
     def check(self, criterion: str, steps: int) -> None:
         """See :class:`experiments.optimisers.base.ChecksRun`: the other run must have been as long.
 
-        It may have been looked at for the last time as long before its end as it was in between.
+        Its length is what config.json beside the file says; of a file alone, it may have been looked at for the last
+        time as long before its end as it was in between.
         """
+        length = _length_beside(Path(self.norms_file))
         for _, norms in self._targets:
             gaps = [later - before for before, later in itertools.pairwise(norms.steps)]
-            known = norms.steps[-1] + max(gaps, default=1)
+            known = norms.steps[-1] + max(gaps, default=1) if length is None else length
             if steps > known:
                 raise WrongInput(
                     f"steps={steps}: optim.norms_file={self.norms_file} has norms up to step {norms.steps[-1]} only; "
@@ -111,6 +114,14 @@ class NormMimicry(torch.optim.SGD):
         for weight, norms in self._targets:
             own = channel_norms(weight)
             weight.mul_(_rows(torch.where(own == 0, own, norms.at(step) / own), weight))
+
+
+def _length_beside(file: Path) -> int | None:
+    """The steps of the run in whose folder a file lies; None where it lies in none, or in a damaged one."""
+    try:
+        return int(json.loads(file.with_name("config.json").read_text(encoding="utf-8"))["config"]["steps"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def channel_norms(weight: Tensor) -> Tensor:

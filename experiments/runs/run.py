@@ -78,9 +78,7 @@ def run_plain(plain: dict[str, Any], *, progress: bool = False) -> Outcome:
         identity = identity_of(plain, data.fingerprint)
         path = place_of(plain, identity, data.label)
         if not plain["dry"] and (done := already_done(path, identity, plain)):
-            log.info(
-                "%s: already %s at step %d%s", path.name, done.state, done.step, longer_than(plain["steps"], done.step)
-            )
+            log.info("%s: already %s at step %d%s", path.name, done.state, done.step, longer_than(path, plain["steps"]))
             return done
         recorder = ProbeRecorder()
         training = build_training(plain, data, device, recorder)
@@ -115,7 +113,9 @@ def already_done(
     if not status:
         return None
     enough = status["state"] == "finished" and status["step"] >= config["steps"]
-    if not enough and (status["state"] != "diverged" or config["retry_diverged"]):
+    # a diverged run that was begun for fewer steps is one of that length to the analysis until it is begun for more
+    longer = there is not None and there["config"]["steps"] < config["steps"]
+    if not enough and (status["state"] != "diverged" or config["retry_diverged"] or longer):
         return None
     missing = sorted({step for step in config["checkpoint"]["keep"] if step <= status["step"]} - {*kept_steps(path)})
     if missing:
@@ -126,9 +126,11 @@ def already_done(
     return Outcome(path, status["state"], status["step"], trained=False)
 
 
-def longer_than(steps: int, step: int) -> str:
-    """What a run that went on for ``step`` steps where ``steps`` are asked for counts as, as a part of a message."""
-    return f" of the {steps} asked for; tables and claims count it as a run of {step}" if step > steps else ""
+def longer_than(path: Path, steps: int) -> str:
+    """What an ended run counts as that was begun for more than ``steps`` steps, as a part of a message; else ""."""
+    there = read_description(path)
+    own = steps if there is None else there["config"]["steps"]
+    return f"; {steps} steps are asked for, but tables and claims count it as a run of {own}" if own > steps else ""
 
 
 def _say_what_would_be_done(path: Path, config: Mapping[str, Any], training: Training) -> Outcome:

@@ -42,7 +42,7 @@ def place_of(config: Mapping[str, Any], identity: Identity, data_label: str) -> 
             continue
         if described["config"]["steps"] != config["steps"]:  # to the analysis the length is a part of the training
             continue
-        enough = status["state"] == "finished"
+        enough = status["state"] == "finished" and status["step"] >= config["steps"]
         diverged = status["state"] == "diverged" and not config["retry_diverged"]
         kept = {step for step in config["checkpoint"]["keep"] if step <= status["step"]} <= set(kept_steps(other))
         if (enough or diverged) and kept and covers(described["measurement"], identity.measurement):

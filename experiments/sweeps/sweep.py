@@ -83,8 +83,8 @@ def _until_all_ended(wave: Wave, launcher: Launcher, results: list[tuple[str, Re
         results += [(job.title, Result(standings[job.path].state, str(job.path))) for job in done]
         print(f"{len(done)} of {len(wave.jobs)} runs are done already", flush=True)
         for job in done:
-            if said := longer_than(job.config["steps"], standings[job.path].status["step"]):
-                print(f"  {job.title}: {standings[job.path].status['step']} steps{said}", flush=True)
+            if said := longer_than(job.path, job.config["steps"]):
+                print(f"  {job.title}{said}", flush=True)
     number = len(results) + len(open_jobs) + len(wave.further) + len(wave.missing)
     told = -WAITING_SECONDS
 

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from probes import statistics
 from probes.engine.ask import Ask
+from probes.engine.batches import samples
 from probes.engine.checks import check_differentiable, check_twice
 from probes.engine.collector import Collector, Results, nothing
 from probes.engine.costs import Arithmetic, Costs
@@ -222,31 +223,42 @@ _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 def _check_apart(evaluator: Evaluator, source: Taken, inputs: Any, targets: Any) -> None:
     """Refuses statistics as constants where the samples of a batch see each other all the same.
 
-    So they do through a module that takes statistics of its own accord. The first sample's output is differentiated by
-    what enters the network, or, of inputs that have no derivative, by what leaves its first leaf.
+    So they do through a module that takes statistics of its own accord. Some samples' outputs are differentiated by
+    what enters the network and by what leaves each leaf.
 
     Raises:
-        ProbeError: it depends on other samples.
+        ProbeError: one depends on other samples.
     """
-    taps = [leaf.tap for leaf in evaluator.shadow.view.leaves if leaf.seen][:1]
+    count, taps = samples(inputs), [leaf.tap for leaf in evaluator.shadow.view.leaves if leaf.seen]
     with evaluator.rehearsal(), evaluator.pure(), statistics_from(evaluator.shadow.network, source):
         own = tree_map(_variable, inputs)
         loss, held = evaluator.loss(own, targets, nothing, frozenset(taps))
-        variables = [x for x in tree_leaves(own) if isinstance(x, Tensor) and x.requires_grad] or list(held.values())
-        first = [
-            x[0].flatten() for x in tree_leaves(loss.output) if isinstance(x, Tensor) and x.requires_grad and x.ndim
-        ]
-        if not first or not variables:
+        variables = [x for x in (*tree_leaves(own), *held.values()) if _of_samples(x, count)]
+        outputs = [x.reshape(count, -1) for x in tree_leaves(loss.output) if _of_samples(x, count)]
+        if not outputs or not variables:
             return
-        joined = torch.cat([torch.view_as_real(x).flatten() if x.is_complex() else x for x in first])
-        uneven = torch.linspace(1, 2, len(joined), dtype=joined.dtype, device=joined.device)  # a sum may be constant
-        found = torch.autograd.grad((joined * uneven).sum(), variables, allow_unused=True)
-    for gradient in found:
-        if gradient is not None and len(gradient) > 1 and gradient[1:].abs().max() > 1e-6 * gradient[0].abs().max():
-            raise ProbeError(
-                f"statistics={'given' if isinstance(source, Given) else source}: the samples of a batch see each other "
-                "all the same, through a module that takes statistics of its own; use statistics=moving"
-            )
+        joined = torch.cat([torch.view_as_real(x).flatten(1) if x.is_complex() else x for x in outputs], 1)
+        uneven = torch.linspace(
+            1, 2, joined.shape[1], dtype=joined.dtype, device=joined.device
+        )  # a sum may be constant
+        for sample in sorted({0, count // 2, count - 1}):
+            own_output = (joined[sample] * uneven).sum()
+            found = torch.autograd.grad(own_output, variables, retain_graph=True, allow_unused=True)
+            sizes = [g.abs().reshape(count, -1).amax(1) for g in found if g is not None and g.numel()]
+            for size in sizes:
+                others = size.clone()
+                others[sample] = 0
+                if others.max() > 1e-6 * size.max():
+                    raise ProbeError(
+                        f"statistics={'given' if isinstance(source, Given) else source}: the samples of a batch see "
+                        "each other all the same, through a module that takes statistics of its own, or else the "
+                        "first dimension is not that of samples; use statistics=moving"
+                    )
+
+
+def _of_samples(x: Any, count: int) -> bool:
+    """Whether it is a value of each sample that can be differentiated by, or be differentiated."""
+    return isinstance(x, Tensor) and x.requires_grad and x.ndim > 0 and len(x) == count
 
 
 def _variable(x: Any) -> Any:

@@ -58,7 +58,7 @@ def training_accuracy(run: Run) -> pd.Series:
 def along_the_gradient(run: Run, end: str) -> pd.Series:
     """Figure 4 (a): the least or greatest loss over steps of 0.5 to 4 learning rates, at each probed step."""
     rows = run.of("landscape_loss", probe="landscape")
-    return rows[rows["x"] >= 0.5].groupby("step")["value"].agg("min" if end == "low" else "max")
+    return rows[rows["x"].between(0.5, 4)].groupby("step")["value"].agg("min" if end == "low" else "max")
 
 
 def final_test_accuracy(run: Run) -> float:

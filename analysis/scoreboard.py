@@ -204,9 +204,10 @@ def works(settings: Sequence[Setting]) -> str:
     better, higher = _range(points, _points), sum(x > 0 for x in points)
     told = f"{here} the network without normalisation took {longer} times the steps of batch normalisation to 90 % "
     told += "training accuracy"
-    told += " (its whole length where it never gets there)" if never else ""
-    if len(ratios) > MOST_SETTINGS:  # the ends of many say little
-        told += f" (median {_times(statistics.median(ratios))}, more steps in {more})"
+    many = len(ratios) > MOST_SETTINGS  # the ends of many say little
+    beside = [f"median {_times(statistics.median(ratios))}, more steps in {more}"] if many else []
+    beside += ["where one never gets there, its whole length"] if never else []
+    told += f" ({'; '.join(beside)})" if beside else ""
     told += f", and batch normalisation tested {better} points higher"
     if len(points) > MOST_SETTINGS:
         of = "" if len(points) == len(ratios) else f" of {len(points)}"

@@ -187,8 +187,8 @@ def test_of_many_settings_the_median_is_told_and_in_how_many_it_helps() -> None:
             rows += [row(run, step, "accuracy", share, batch="test") for step in range(0, 120, 20)]
     assert works(select.settings(made(rows, trained, facts))) == (
         "In 6 settings the network without normalisation took 0.17 to 8 times the steps of batch normalisation to 90 % "
-        "training accuracy (its whole length where it never gets there) (median 2.5, more steps in 4), and batch normalisation tested −30.0 to 10.0 points higher "
-        "(median 3.5, higher in 4)."
+        "training accuracy (median 2.5, more steps in 4; where one never gets there, its whole length), and batch "
+        "normalisation tested −30.0 to 10.0 points higher (median 3.5, higher in 4)."
     )
 
 

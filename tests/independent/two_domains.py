@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-STEPS, HALF, RATE, WIDTH = 150, 32, 0.1, 96
+STEPS, HALF, RATE, WIDTH = 151, 32, 0.1, 96
 
 
 class Set(NamedTuple):

@@ -92,4 +92,5 @@ def read_arrays(
                 raise
             folders.damaged[places[entry["run"]]] = f"{error}; figures of it lack this run"
         else:
-            yield array.assign_attrs(run=one_of[entry["run"]])
+            if array.size:  # else declared and not there: nothing probed yet, or a folder kept without its arrays
+                yield array.assign_attrs(run=one_of[entry["run"]])

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import experiments
 from analysis import load_arrays
 from analysis.errors import DamagedFile, WrongInput
+from analysis.runs import Runs
 from tests.made_runs import log, write_arrays, write_run
+from tests.runs import small
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -45,6 +48,19 @@ def test_arrays_of_a_run_that_went_on_after_its_end(tmp_path: Path) -> None:
     array = load_arrays("histogram", folder)[0]
     assert list(array.step.values) == [0, 1, 2, 3]
     np.testing.assert_array_equal(array, np.concatenate([first, second]))
+
+
+def test_a_folder_that_was_kept_without_its_arrays_gives_figures_none(tmp_path: Path) -> None:
+    kept, gone = (
+        experiments.run(small(tmp_path, f"seed={seed}", "norm=batch", "probes=activations", "probes.every=2")).path
+        for seed in (0, 1)
+    )
+    (gone / "arrays.npz").unlink()
+    runs = Runs.load(tmp_path)
+    metric, names = "unit_mean_before_normalisation", [kept.name, gone.name]
+    found = runs.arrays(metric, names, "train", ["fc1", "fc2"])
+    assert set(found) == {(kept.name, "fc1"), (kept.name, "fc2")}
+    assert all(array.size for array in found.values())
 
 
 def one_array(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from analysis import load_runs
 from experiments.configuration import plain_config
 from experiments.data import DATA, Arrays, Data, Options, load_data
 from experiments.data.arrays import check_arrays
+from experiments.data.batches import fewest_of_a_domain
 from experiments.errors import WrongInput
 from experiments.evaluations.base import Occasion
 from experiments.evaluations.holders import holders, set_to_population
@@ -25,6 +26,7 @@ from experiments.models import build_model
 from probes import statistics
 from probes.objective import Objective
 from tests.runs import checkpoint, differences, refusal, small
+from tests.test_evaluations import occasion
 
 TWO = ["data=two_domains", "norm=batch", "norm.per=domain", "norm.running=domain", "optim.momentum=0"]
 PROBED = ["probes=[landscape,ics,gradients,activations]", "probes.every=2", "probes.fixed_batch=16"]
@@ -179,12 +181,25 @@ def test_a_batch_with_one_sample_of_a_domain_is_refused_before_training(
     fewest = [int(data.batch(step).domain.bincount(minlength=2).min()) for step in range(40)]  # type: ignore[union-attr]
     bad = fewest.index(1)
     assert bad > 0
+    assert fewest_of_a_domain(torch.tensor([1, 1, 1])) == 3  # of one that is not there there are none
     assert data.rarest(40) == bad
     line = refusal([*RARE, f"steps={bad}"], tmp_path, monkeypatch, capsys)  # whose batch is evaluated at the end
     assert "one value per unit and group" in line
     assert f"so it is at step {bad}, which has the fewest samples of a domain" in line
     assert not list(tmp_path.glob("runs/*"))
     assert experiments.run(small(tmp_path, *RARE, f"steps={bad - 1}")).state == "finished"
+
+
+def test_a_trial_looks_at_the_first_the_last_and_the_rarest_batch() -> None:
+    data = load_data({"name": "two_domains", "test_subset": 200}, 0, 8)
+    batches = list(data.mixed_test_batches(8))
+    fewest = [fewest_of_a_domain(batch.domain) for batch in batches if batch.domain is not None]
+    rarest = fewest.index(1)
+    network = build_model({"name": "mlp", "widths": [8]}, {"name": "batch"}, data.spec, 0)
+    trial = dataclasses.replace(occasion(network, data), trial=True)
+    assert [id(batch) for batch in trial.some(iter(batches))] == [id(batches[i]) for i in (0, rarest, -1)]
+    plain = [dataclasses.replace(batch, domain=None) for batch in batches[:3]]
+    assert [id(batch) for batch in trial.some(iter(plain))] == [id(plain[0]), id(plain[-1])]
 
 
 def test_a_test_batch_with_one_sample_of_a_domain_is_refused_before_training(

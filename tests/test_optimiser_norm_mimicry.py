@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from analysis.select import Ambiguous, Arm, settings
 from experiments.building import build_training
 from experiments.configuration import plain_config
 from experiments.data import load_data
+from experiments.errors import WrongInput
 from experiments.runs.records import ProbeRecorder
 from experiments.train import Training, train_step
 from tests.runs import MLP, VGG, assert_unnoticed_and_carried_on, checkpoint, refusal, small
@@ -225,11 +225,22 @@ def test_a_file_of_a_shorter_run_is_refused_where_it_knows_nothing_more(
     said = refusal([*MLP, *mimicry(file), "steps=8"], tmp_path, monkeypatch, capsys)
     assert "has norms up to step 6 only; train for at most 7 steps" in said
     assert experiments.run(small(tmp_path / "as_long", *mimicry(file), "steps=7")).state == "finished"
-    file = Path(shutil.copy(file, tmp_path / "norms.npz"))
-    said = refusal([*MLP, *mimicry(file), "steps=10"], tmp_path, monkeypatch, capsys)
-    assert "steps=10: optim.norms_file=" in said
-    assert "has norms up to step 6 only; train for at most 9 steps, or mimic a longer run" in said
-    assert experiments.run(small(tmp_path / "runs", *mimicry(file), "steps=9")).state == "finished"
+    capsys.readouterr()  # what that run has said
+
+    def uneven(members: Any) -> Any:  # looked at at steps 0, 4 and 6
+        return {k: np.array([0, 4, 6]) if k.endswith("/steps") else v for k, v in members.items()}
+
+    with pytest.raises(WrongInput, match="train for at most 7 steps"):
+        training(*MLP, *mimicry(file), "steps=8")
+    again = plain_config(small(Path("nowhere"), *mimicry(file), "steps=8"))
+    data = load_data(again["data"], 0, again["optim"]["batch_size"], torch.device("cpu"))
+    assert build_training(again, data, torch.device("cpu"), ProbeRecorder(), probe_at=[0])  # it was trained once
+    for place, (change, known) in enumerate([(lambda m: m, 9), (uneven, 10)]):
+        alone = edited(file, tmp_path / f"norms{place}.npz", change)
+        said = refusal([*MLP, *mimicry(alone), "steps=11"], tmp_path, monkeypatch, capsys)
+        assert "steps=11: optim.norms_file=" in said
+        assert f"has norms up to step 6 only; train for at most {known} steps, or mimic a longer run" in said
+    assert experiments.run(small(tmp_path / "runs", *mimicry(alone), "steps=10")).state == "finished"
 
 
 def test_other_wrong_input_is_one_line(

@@ -212,6 +212,13 @@ class ByTheBatch(nn.Module):
         return (x - x.mean(0)) / (x.std(0) + 1e-3)
 
 
+class Both(nn.Module):
+    """Outputs whose sum is 0 whatever enters."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, -x], 1)
+
+
 @pytest.mark.parametrize("first", [nn.Linear(4, 8), nn.Embedding(4, 8)])
 def test_samples_that_see_each_other_all_the_same_are_refused(first: nn.Module) -> None:
     """Held statistics would be moving ones, and one product for all samples would mix their Jacobians."""
@@ -231,6 +238,16 @@ def test_samples_that_see_each_other_all_the_same_are_refused(first: nn.Module) 
                     build(network, probes={"probe": probe}, example=(inputs, targets))
             else:
                 build(network, probes={"probe": probe}, example=(inputs, targets))
+    constant_sum = nn.Sequential(first, ByTheBatch(), nn.Linear(8, 3), Both())
+    with pytest.raises(ProbeError, match="see each other"):
+        build(constant_sum, probes={"s": Spectrum(1, statistics="held")}, example=(inputs, targets))
+    if isinstance(first, nn.Linear):  # the module that mixes them is the first
+        with pytest.raises(ProbeError, match="see each other"):
+            build(
+                nn.Sequential(ByTheBatch(), nn.Linear(4, 3)),
+                probes={"s": Spectrum(1, statistics="held")},
+                example=(inputs, targets),
+            )
     moving = nn.Sequential(first, ByTheBatch(), nn.Linear(8, 3))
     build(moving, probes={"s": Spectrum(1)}, example=(inputs, targets))
 

@@ -178,17 +178,18 @@ def test_of_many_settings_the_median_is_told_and_in_how_many_it_helps() -> None:
     """Batch normalisation is slower at one of six rates, tests worse at another, and does not learn at the last."""
     rows, trained, facts = [], {}, {}
     steps = {0.1: (20, 5), 0.2: (20, 40), 0.3: (30, 10), 0.4: (16, 8), 0.5: (40, 5), 0.6: (20, math.inf)}
-    tested = {0.1: 0.9, 0.2: 0.85, 0.3: 0.7, 0.4: 0.82, 0.5: 0.86, 0.6: 0.5}
+    steps[0.7] = (20, 20)  # whose training accuracy is not recorded, so that there is no ratio
+    tested = {0.1: 0.9, 0.2: 0.85, 0.3: 0.7, 0.4: 0.82, 0.5: 0.86, 0.6: 0.5, 0.7: 0.9}
     for rate, learnt in steps.items():
         for norm, own, share in (("none", learnt[0], 0.8), ("batch", learnt[1], tested[rate])):
             run = f"{norm}-{rate}"
             trained[run], facts[run] = {**BASE, "norm": norm, "optim.lr": rate, "steps": 120}, {"seed": 0}
-            rows += [row(run, step, "accuracy", float(step >= own)) for step in range(120)]
+            rows += [row(run, step, "accuracy", float(step >= own)) for step in range(120) if rate < 0.7]
             rows += [row(run, step, "accuracy", share, batch="test") for step in range(0, 120, 20)]
     assert works(select.settings(made(rows, trained, facts))) == (
         "In 6 settings the network without normalisation took 0.17 to 8 times the steps of batch normalisation to 90 % "
         "training accuracy (median 2.5, more steps in 4; where one never gets there, its whole length), and batch "
-        "normalisation tested −30.0 to 10.0 points higher (median 3.5, higher in 4)."
+        "normalisation tested −30.0 to 10.0 points higher (median 5.0, higher in 5 of 7)."
     )
 
 

@@ -97,6 +97,11 @@ class Arrays(Sequence["xr.DataArray"]):
         return f"<{len(self)} arrays of {runs} runs, not read yet; .entries lists them>"
 
 
+def has_arrays(folder: Path) -> bool:
+    """Whether a run folder holds arrays, of whatever metric."""
+    return (folder / ARRAYS).exists() or (folder / CHUNKS).is_dir()
+
+
 def _read_array(entry: Entry) -> xr.DataArray:
     import xarray as xr
 

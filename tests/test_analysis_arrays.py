@@ -11,6 +11,7 @@ import experiments
 from analysis import load_arrays
 from analysis.errors import DamagedFile, WrongInput
 from analysis.runs import Runs
+from analysis.select import settings
 from tests.made_runs import log, write_arrays, write_run
 from tests.runs import small
 
@@ -53,7 +54,7 @@ def test_arrays_of_a_run_that_went_on_after_its_end(tmp_path: Path) -> None:
 def test_a_folder_that_was_kept_without_its_arrays_gives_figures_none(tmp_path: Path) -> None:
     kept, gone = (
         experiments.run(small(tmp_path, f"seed={seed}", "norm=batch", "probes=activations", "probes.every=2")).path
-        for seed in (0, 1)
+        for seed in (1, 0)
     )
     (gone / "arrays.npz").unlink()
     runs = Runs.load(tmp_path)
@@ -61,6 +62,11 @@ def test_a_folder_that_was_kept_without_its_arrays_gives_figures_none(tmp_path: 
     found = runs.arrays(metric, names, "train", ["fc1", "fc2"])
     assert set(found) == {(kept.name, "fc1"), (kept.name, "fc2")}
     assert all(array.size for array in found.values())
+    (setting,) = settings(runs)
+    (name,) = setting.names
+    standing = setting.lowest_seed(name)
+    assert standing is not None
+    assert standing["run"] == kept.name
 
 
 def one_array(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

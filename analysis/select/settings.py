@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.arrays import has_arrays
 from analysis.select.arms import Ambiguous, Arm, arms_by, differing, natural
 from analysis.select.words import CHOICE, LENGTH, NORM, TITLE, plain, shown, words_of
 
@@ -95,10 +96,14 @@ class Setting:
         return replace(self, arms=kept, of=of, mixed=mixed, runs=there)
 
     def lowest_seed(self, name: str) -> pd.Series | None:
-        """The run that stands for an arm where only one can be drawn: the lowest seed, finished if one is."""
+        """The run that stands for an arm where only one can be drawn: the lowest seed, finished if one is.
+
+        Of those whose arrays are there, if any are: a folder may have been kept without.
+        """
         rows = self.runs.each.loc[list(self.of.get(name, ()))]
+        there = {self.runs.training[run.name] for run in self.runs.folders or () if has_arrays(run.folder)}
         rows = rows.rename_axis(None).assign(ended=rows["state"] == "diverged", run=rows.index)
-        rows = rows.sort_values(["ended", "seed", "run"])
+        rows = rows.assign(without=~rows["run"].isin(there)).sort_values(["without", "ended", "seed", "run"])
         return rows.iloc[0] if len(rows) else None
 
 

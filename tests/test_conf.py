@@ -159,6 +159,8 @@ def test_every_experiment_runs_three_steps(
         overrides.append(f"model.widths={[min(width, 32) for width in config.model.widths]}")
     if config.model.name == "vgg11":
         overrides += ["optim.batch_size=16", "model.width=0.125", "probes.fixed_batch=16"]
+    if config.model.name == "resnet":
+        overrides += ["model.depth=8", "model.width=0.25", "optim.batch_size=16", "probes.fixed_batch=16"]
     if config.norm.get("frozen_after") is not None:
         overrides.append("norm.frozen_after=2")
     own = list(sweeper.get("arms", {}).values())[-1:]

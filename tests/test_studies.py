@@ -110,6 +110,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     residual = ["model=residual_mlp", "model.width=8", "model.blocks=3", *over[2:], "probes=[representations]"]
     for rate in (0.01, 0.1, 1):
         experiments.run(small(folder, *residual, "probes.use.representations.places=[stream]", f"optim.lr={rate}"))
+    for rate in (0.01, 0.1, 1):
+        experiments.run(small(folder, *over, "norm=batch", "norm.per=ghost", "norm.ghost_size=16", f"optim.lr={rate}"))
     for length in (0, 0.1, 1):  # of sharpness-aware minimisation
         experiments.run(small(folder, *over, "optim=sam", f"optim.rho={length}"))
     return folder

@@ -29,7 +29,8 @@ class Noise(nn.Module):
 
     With a ``correlation_time`` above 1 the units' mu_j and sigma_j drift instead of jumping, see
     :func:`experiments.norms.drift.uniform`; at each step they are distributed as before, and so are the samples about
-    them, which are drawn anew.
+    them, which are drawn anew. That is within :func:`probes.at_step`, as a run and probes call the network; outside,
+    where no step is known, they jump at each call.
 
     With ``noise_per="sample"`` every sample i has a mu_ij and a sigma_ij of its own in place of its unit's: each m_ij
     and s_ij is distributed as before, but nothing is shared over the batch, so that no distribution of a unit moves.
@@ -95,12 +96,7 @@ class Noise(nn.Module):
         shared = x.shape if self.noise_per == "sample" else per_unit
         mu = torch.empty(shared, device=x.device).uniform_(-self.n_mu, self.n_mu, generator=generator)
         sigma = torch.empty(shared, device=x.device).uniform_(1.0, self.n_sigma, generator=generator)
-        if self.correlation_time > 1:
-            if randomness.current() is None:
-                raise WrongInput(
-                    f"norm.correlation_time={self.correlation_time:g}: what is drawn depends on the step; call the "
-                    "network within probes.at_step(seed, step)"
-                )
+        if self.correlation_time > 1 and randomness.current() is not None:
             drifting = drift.uniform(self.place, self.correlation_time, (2, x.shape[1]), x.device)
             mu = (self.n_mu * (2.0 * drifting[0] - 1.0)).view(per_unit)
             sigma = (1.0 + (self.n_sigma - 1.0) * drifting[1]).view(per_unit)

@@ -21,11 +21,7 @@ from tests.conftest import partly, sample
 from tests.runs import DEEP_LINEAR, MLP, VGG, checkpoint, differences, small
 
 BLOCKS = ["model=residual_mlp", "model.width=16", "model.blocks=3", *MLP[2:]]
-NETS = {
-    "deep_linear": DEEP_LINEAR,
-    "vgg": VGG,
-    "mlp": MLP,
-}
+NETS = {"deep_linear": DEEP_LINEAR, "vgg": VGG, "mlp": MLP}
 NORMS = [
     "none",
     "batch",

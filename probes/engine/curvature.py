@@ -238,9 +238,8 @@ def _check_apart(evaluator: Evaluator, source: Taken, inputs: Any, targets: Any)
         if not outputs or not variables:
             return
         joined = torch.cat([torch.view_as_real(x).flatten(1) if x.is_complex() else x for x in outputs], 1)
-        uneven = torch.linspace(
-            1, 2, joined.shape[1], dtype=joined.dtype, device=joined.device
-        )  # a sum may be constant
+        # a plain sum may be constant, as of layer normalisation's outputs
+        uneven = torch.linspace(1, 2, joined.shape[1], dtype=joined.dtype, device=joined.device)
         for sample in sorted({0, count // 2, count - 1}):
             own_output = (joined[sample] * uneven).sum()
             found = torch.autograd.grad(own_output, variables, retain_graph=True, allow_unused=True)

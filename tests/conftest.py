@@ -1,10 +1,11 @@
-"""Long matrices run only when asked for; sampled ones print their seed."""
+"""Long matrices run only when asked for, and within a time if one is given; what is drawn prints its seed."""
 
 from __future__ import annotations
 
 import logging
 import os
 import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,12 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the long matrices in full")
+    parser.addoption(
+        "--within",
+        type=float,
+        metavar="SECONDS",
+        help="the files in an order drawn with SAMPLE_SEED, as far as this time reaches; the rest is counted",
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +41,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deselected = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
+    if config.getoption("--within") is not None:
+        # By files, so that what a file's tests share is made once.
+        files: dict[Any, list[pytest.Item]] = {}
+        for item in items:
+            files.setdefault(item.path, []).append(item)
+        items[:] = [item for path in sample(list(files), len(files)) for item in files[path]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    within = item.config.getoption("--within")
+    if within is not None and time.time() - float(os.environ["TESTS_BEGAN"]) > within:
+        pytest.skip(f"the {within:g} seconds of --within are over")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # One seed for all workers, so that they collect the same sample of the long matrices.
     os.environ.setdefault("SAMPLE_SEED", str(random.SystemRandom().randrange(10**6)))
+    os.environ.setdefault("TESTS_BEGAN", str(time.time()))
     if config.getoption("--long"):
         os.environ["SAMPLE_NOTHING"] = "1"
 

@@ -313,11 +313,22 @@ def perturbed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     return sum(others, first)
 
 
+def in_parts(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
+    """Runs at several rates whose batches are normalised whole, and of BN's in parts of 16 samples too."""
+    whole, parts = {"norm.per": "batch", "norm.ghost_size": None}, {"norm.per": "ghost", "norm.ghost_size": 16}
+    first, *others = (
+        MadeUp(**{**options, "norms": norms}, keys={**(keys or {}), **per, "optim.lr": rate})
+        for norms, per in ((options["norms"], whole), (("batch",), parts))
+        for rate in (0.05, 0.1, 0.2)
+    )
+    return sum(others, first)
+
+
 def every_kind(depths: Sequence[int] = (10, 12), **options: Any) -> Iterator[MadeUp]:
     """Runs that differ in what the figures of one study or other are about; between them every figure has some."""
     yield both(**options)
     yield deep(depths=depths, **options)
-    for make in (scaled, in_turn, prepared, diverging, placed, perturbed, residual):
+    for make in (scaled, in_turn, prepared, diverging, placed, perturbed, residual, in_parts):
         yield make(**options)
 
 

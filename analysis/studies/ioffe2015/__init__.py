@@ -29,9 +29,9 @@ STUDY = Study(
         Beside(
             ("I1", "I3", "I5"),
             "Its large network: Inception on ImageNet (figure 3 and section 4.2.2)",
-            "To 72.2 % it takes 31.0 million steps without; with batch normalisation 13.3 at the same rate, 2.1 at five "
-            "times it and 2.7 at thirty times, where it ends at 74.8 %; without, five times the rate overflows. With "
-            "sigmoids it reaches 69.8 %, and without batch normalisation it stays at chance.",
+            "To 72.2 % it takes 31.0 million steps without; with batch normalisation 13.3 at the same rate, 2.1 at "
+            "five times it and 2.7 at thirty times, where it comes to 74.8 %; without, five times the rate overflows. "
+            "With sigmoids it reaches 69.8 %, and without batch normalisation it stays at chance.",
         ),
         Beside(
             ("I1",),

@@ -1,4 +1,4 @@
-"""Long matrices run only when asked for, and within a time if one is given; what is drawn prints its seed."""
+"""Long matrices run only when asked for, and within a time if one is given; the seed of what is drawn is printed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--within",
         type=float,
         metavar="SECONDS",
-        help="the files in an order drawn with SAMPLE_SEED, as far as this time reaches; the rest is counted",
+        help="files in an order drawn with SAMPLE_SEED; what has not begun after this time is skipped and counted",
     )
 
 
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
     if config.getoption("--within") is not None:
-        # By files, so that what a file's tests share is made once.
+        # By files, so that what a file's tests share is made once by a worker.
         files: dict[Any, list[pytest.Item]] = {}
         for item in items:
             files.setdefault(item.path, []).append(item)
@@ -57,15 +57,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # One seed for all workers, so that they collect the same sample of the long matrices.
+    # One seed for all workers, so that they collect the same sample of the long matrices, in the same order.
     os.environ.setdefault("SAMPLE_SEED", str(random.SystemRandom().randrange(10**6)))
-    os.environ.setdefault("TESTS_BEGAN", str(time.time()))
+    if not hasattr(config, "workerinput"):  # workers take over when the first process began, and no one else's time
+        os.environ["TESTS_BEGAN"] = str(time.time())
     if config.getoption("--long"):
         os.environ["SAMPLE_NOTHING"] = "1"
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"matrices are sampled with SAMPLE_SEED={os.environ['SAMPLE_SEED']}"
+    return f"long matrices are drawn with SAMPLE_SEED={os.environ['SAMPLE_SEED']}"
 
 
 def sample(cases: Sequence[Any], count: int) -> list[Any]:

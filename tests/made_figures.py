@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis.runs import Runs
+from analysis.studies.summers2020.claims import GHOST, WHOLE
 
 GRID = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0, 20.0)
 EDGES = tuple(np.linspace(-4, 4, 9))
@@ -315,7 +316,7 @@ def perturbed(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
 
 def in_parts(keys: Mapping[str, Any] | None = None, **options: Any) -> MadeUp:
     """Runs at several rates whose batches are normalised whole, and of BN's in parts of 16 samples too."""
-    whole, parts = {"norm.per": "batch", "norm.ghost_size": None}, {"norm.per": "ghost", "norm.ghost_size": 16}
+    whole, parts = ({key: value for key, value in arm.where if key != "norm"} for arm in (WHOLE, GHOST))
     first, *others = (
         MadeUp(**{**options, "norms": norms}, keys={**(keys or {}), **per, "optim.lr": rate})
         for norms, per in ((options["norms"], whole), (("batch",), parts))

@@ -145,12 +145,13 @@ def test_a_run_left_by_a_dead_host_is_waited_for_and_then_taken_over(
     told = {**status(run), "state": "running", "steps": 40}
     (run / "status.json").write_text(json.dumps(told))
     left_by_another_host(run, seconds_ago=0)
-    jobs = ["norm=none,batch", "seed=0,1", "launcher.workers=1", f"runs_dir={mine}", "lease_seconds=15"]
+    # longer than a slow machine takes to begin
+    jobs = ["norm=none,batch", "seed=0,1", "launcher.workers=1", f"runs_dir={mine}", "lease_seconds=45"]
     code, output, error = in_process(monkeypatch, capsys, *jobs)
     assert (code, error) == (0, "")
     assert "waiting for 1 runs that other processes have: " in output
     assert "process 4242 on node17, last heard of " in output
-    assert "it counts as dead after lease_seconds=15 of silence" in output
+    assert "it counts as dead after lease_seconds=45 of silence" in output
     assert_same_results(undisturbed, mine)
 
 

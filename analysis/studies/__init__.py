@@ -35,7 +35,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Beside:
-    """What others found of a study's claims: a replication, a correction. Shown beside these; decides nothing.
+    """What else was found of a claim: a replication, a correction, another set-up. Shown beside it; decides nothing.
 
     Args:
         claims: their names.

@@ -38,7 +38,7 @@ CLAIMS = (
     Claim(
         name="I3",
         statement="With batch normalisation learning rates train that are more than five times as high.",
-        source=f"{PAPER}, sections 3.3 and 4.2.1 (x5 and x30 in the large network)",
+        source=f"{PAPER}, sections 3.3, 4.2.1 and 4.2.2 (x5 and x30 in the large network)",
         about=NETWORK,
         comparisons=(more(Term.of("batch", LARGEST_RATE), Term.of("none", LARGEST_RATE), 5.0),),
         remark="A rate lies between the last that trains and the next that was run.",

@@ -34,7 +34,7 @@ atlas: $(VENV)/.installed
 	@names=$$($(BIN)/python -m analysis experiments) || exit $$?; $(call carry_out,$$names,$(ATLAS),--apart)
 
 test: $(VENV)/.installed
-	@echo "Style, types and tests: about seven minutes on 2 quiet cores."
+	@echo "Style, types and tests: six to seventeen minutes on 2 quiet cores."
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

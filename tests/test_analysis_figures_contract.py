@@ -221,9 +221,8 @@ def of_all_arms() -> Kinds:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_arm_is_drawn_or_named(name: str, of_all_arms: Kinds) -> None:
     data = filled(name, of_all_arms)
-    shown = {
-        re.split(r" \(|, whole batches$| \w+=", arm)[0] for arm in data.table()["norm"]
-    }  # or with what else its arm names
+    # An arm may be named with what else it stands for.
+    shown = {re.split(r" \(|, whole batches$| \w+=", arm)[0] for arm in data.table()["norm"]}
     said = "; ".join(notes_of(data))
     for arm in ARMS:
         assert arm in shown or re.search(rf"(not drawn here|no terms recorded):[^:;]*\b{arm}\b", said), arm
